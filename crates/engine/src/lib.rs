@@ -1,1 +1,23 @@
-//! Placeholder.
+//! A BitTorrent peer's decisions, without input or output.
+//!
+//! [`Torrent`] is told facts ([`Input`]) and says what it wants done ([`Output`]). It has no clock, no
+//! entropy, no sockets, no files, no threads; time and randomness are arguments, payload bytes never
+//! enter. The same seed and the same inputs give the same outputs, byte for byte. [`io`] holds the
+//! contract between a torrent and whoever drives it.
+
+pub mod config;
+pub mod fault;
+pub mod io;
+pub mod rng;
+pub mod time;
+mod torrent;
+
+pub use config::Config;
+pub use fault::{PeerFault, Sanction};
+pub use io::{
+    Announce, AnnounceEvent, Answer, Deadline, Event, FilesOutcome, Goodbye, Input, Output,
+    Outputs, PeerKey, Phase, PieceOutcome, Reason, SeedGoal, Snapshot, Spec, TrackerKey,
+};
+pub use rng::Seed;
+pub use time::{Duration, Instant};
+pub use torrent::Torrent;
