@@ -8,6 +8,7 @@
 pub mod config;
 pub mod fault;
 pub mod io;
+mod picker;
 pub mod rng;
 pub mod time;
 mod torrent;

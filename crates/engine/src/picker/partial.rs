@@ -1,0 +1,178 @@
+//! A piece that is being fetched, block by block.
+
+use crate::io::PeerKey;
+use core::net::SocketAddr;
+
+/// Most copies of one request that can be out at once; [`crate::Config::endgame_copies`] is below it.
+pub(super) const COPIES_MAX: usize = 4;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    /// Who gave it, if it is here.
+    giver: Option<SocketAddr>,
+    /// Who was asked for it and may still send it.
+    asked: [Option<PeerKey>; COPIES_MAX],
+}
+
+/// Blocks of a piece that was started and is not verified yet.
+#[derive(Debug)]
+pub(super) struct Partial {
+    blocks: Vec<Block>,
+    free: u32,
+    received: u32,
+    /// After a failed checksum the piece is fetched from one peer alone, so that whose fault it is
+    /// can be proven.
+    pub(super) only: Option<PeerKey>,
+    pub(super) suspect: bool,
+}
+
+impl Partial {
+    pub(super) fn new(blocks: u32, suspect: bool) -> Self {
+        let list = vec![Block::default(); blocks as usize];
+        Self {
+            blocks: list,
+            free: blocks,
+            received: 0,
+            only: None,
+            suspect,
+        }
+    }
+
+    /// Blocks that nobody was asked for.
+    pub(super) fn free(&self) -> u32 {
+        self.free
+    }
+
+    pub(super) fn received(&self) -> u32 {
+        self.received
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.received as usize == self.blocks.len()
+    }
+
+    /// Nothing is here and nobody is asked: it may as well not have been started.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.free as usize == self.blocks.len()
+    }
+
+    pub(super) fn may_be_asked_of(&self, who: PeerKey) -> bool {
+        !self.suspect || self.only.is_none_or(|only| only == who)
+    }
+
+    /// Marks up to `want` free blocks as asked of `who`; calls `each` with their indices in order.
+    pub(super) fn take_free(&mut self, who: PeerKey, want: usize, mut each: impl FnMut(u32)) {
+        if self.suspect {
+            self.only = Some(who);
+        }
+        let mut left = want.min(self.free as usize);
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            if left == 0 {
+                break;
+            }
+            if block.giver.is_none() && block.asked[0].is_none() {
+                block.asked[0] = Some(who);
+                self.free -= 1;
+                left -= 1;
+                each(index as u32);
+            }
+        }
+    }
+
+    /// Marks blocks that others were asked for as asked of `who` too, where `worth` says so of the
+    /// peer asked first and fewer than `copies` are out.
+    pub(super) fn take_copies(
+        &mut self,
+        who: PeerKey,
+        want: usize,
+        copies: usize,
+        worth: &dyn Fn(PeerKey) -> bool,
+        mut each: impl FnMut(u32),
+    ) -> usize {
+        let mut taken = 0;
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            if taken == want {
+                break;
+            }
+            let out = block.asked.iter().flatten().count();
+            let Some(first) = block.asked[0] else {
+                continue;
+            };
+            let mine = block.asked.contains(&Some(who));
+            if block.giver.is_some() || mine || out >= copies.min(COPIES_MAX) || !worth(first) {
+                continue;
+            }
+            block.asked[out] = Some(who);
+            taken += 1;
+            each(index as u32);
+        }
+        taken
+    }
+
+    /// `who` will not send `index` any more.
+    pub(super) fn release(&mut self, index: u32, who: PeerKey) {
+        let Some(block) = self.blocks.get_mut(index as usize) else {
+            return;
+        };
+        let Some(at) = block.asked.iter().position(|asked| *asked == Some(who)) else {
+            return;
+        };
+        block.asked[at..].rotate_left(1);
+        block.asked[COPIES_MAX - 1] = None;
+        if block.asked[0].is_none() && block.giver.is_none() {
+            self.free += 1;
+        }
+        if self.only == Some(who) && self.received == 0 && self.is_untouched() {
+            self.only = None;
+        }
+    }
+
+    /// Block `index` is here from `giver`. `None` if it was here before; else who else was asked.
+    pub(super) fn receive(
+        &mut self,
+        index: u32,
+        who: PeerKey,
+        giver: SocketAddr,
+    ) -> Option<[Option<PeerKey>; COPIES_MAX]> {
+        let block = self.blocks.get_mut(index as usize)?;
+        if block.giver.is_some() {
+            return None;
+        }
+        if block.asked[0].is_none() {
+            self.free -= 1;
+        }
+        block.giver = Some(giver);
+        self.received += 1;
+        let mut others = core::mem::take(&mut block.asked);
+        for other in &mut others {
+            if *other == Some(who) {
+                *other = None;
+            }
+        }
+        Some(others)
+    }
+
+    /// Who gave each block.
+    pub(super) fn givers(&self) -> Vec<Option<SocketAddr>> {
+        self.blocks.iter().map(|block| block.giver).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let free = self
+            .blocks
+            .iter()
+            .filter(|b| b.giver.is_none() && b.asked[0].is_none())
+            .count();
+        assert_eq!(free as u32, self.free);
+        let received = self.blocks.iter().filter(|b| b.giver.is_some()).count();
+        assert_eq!(received as u32, self.received);
+        for block in &self.blocks {
+            let gaps = block
+                .asked
+                .windows(2)
+                .any(|pair| pair[0].is_none() && pair[1].is_some());
+            assert!(!gaps, "asked without gaps");
+        }
+    }
+}
