@@ -5,9 +5,14 @@
 //! enter. The same seed and the same inputs give the same outputs, byte for byte. [`io`] holds the
 //! contract between a torrent and whoever drives it.
 
+mod announce;
+mod blame;
+mod candidates;
+mod choker;
 pub mod config;
 pub mod fault;
 pub mod io;
+mod peer;
 mod picker;
 pub mod rng;
 pub mod time;

@@ -1,0 +1,141 @@
+//! A connected peer: what we know of it, what we asked of it, what it asked of us.
+
+mod pipeline;
+mod rate;
+
+pub(crate) use pipeline::Pipeline;
+pub(crate) use rate::Rate;
+
+use crate::config::Config;
+use crate::time::Instant;
+use core::net::SocketAddr;
+use samara_proto::wire::Reserved;
+use samara_proto::{Bitfield, PeerId, Span};
+use std::collections::{BTreeSet, VecDeque};
+
+/// A request of ours that is not answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) span: Span,
+    pub(crate) at: Instant,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) addr: SocketAddr,
+    pub(crate) outgoing: bool,
+    pub(crate) id: PeerId,
+    pub(crate) reserved: Reserved,
+    pub(crate) came: Instant,
+    /// Number under which it wants metadata messages (BEP 9).
+    pub(crate) ut_metadata: Option<u8>,
+    /// Address it listens on, where known.
+    pub(crate) listens: Option<SocketAddr>,
+    /// The first message decides who has what (BEP 3, 6).
+    pub(crate) told_pieces: bool,
+    pub(crate) has: Bitfield,
+    /// It came with everything: counted as a seed by the picker, not piece by piece.
+    pub(crate) counted_as_seed: bool,
+    /// Pieces it has that we lack.
+    pub(crate) useful: u32,
+
+    pub(crate) am_interested: bool,
+    pub(crate) choking_us: bool,
+    pub(crate) allowed_fast: BTreeSet<u32>,
+    pub(crate) asked: VecDeque<Asked>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) snubbing: bool,
+    /// When a block last came, or when we began to wait for one.
+    pub(crate) waiting_since: Instant,
+    pub(crate) from_it: Rate,
+    pub(crate) unasked: u32,
+
+    pub(crate) interested: bool,
+    pub(crate) choked: bool,
+    pub(crate) unchoked_at: Option<Instant>,
+    /// Its requests that are not with the transport yet.
+    pub(crate) requests: VecDeque<Span>,
+    /// Bytes that the transport has not taken yet.
+    pub(crate) serving: u64,
+    pub(crate) to_it: Rate,
+
+    pub(crate) heard: Instant,
+    pub(crate) said: Instant,
+    /// We hang up on it; only its end is still to come.
+    pub(crate) leaving: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        config: &Config,
+        now: Instant,
+        addr: SocketAddr,
+        outgoing: bool,
+        id: PeerId,
+        reserved: Reserved,
+        pieces: u32,
+    ) -> Self {
+        Self {
+            addr,
+            outgoing,
+            id,
+            reserved,
+            came: now,
+            ut_metadata: None,
+            listens: outgoing.then_some(addr),
+            told_pieces: false,
+            has: Bitfield::empty(pieces),
+            counted_as_seed: false,
+            useful: 0,
+            am_interested: false,
+            choking_us: true,
+            allowed_fast: BTreeSet::new(),
+            asked: VecDeque::new(),
+            pipeline: Pipeline::new(config),
+            snubbing: false,
+            waiting_since: now,
+            from_it: Rate::default(),
+            unasked: 0,
+            interested: false,
+            choked: true,
+            unchoked_at: None,
+            requests: VecDeque::new(),
+            serving: 0,
+            to_it: Rate::default(),
+            heard: now,
+            said: now,
+            leaving: false,
+        }
+    }
+
+    pub(crate) fn is_seed(&self) -> bool {
+        self.has.is_full()
+    }
+
+    /// Takes the request for exactly `span` off the list of what we wait for.
+    pub(crate) fn take_asked(&mut self, span: Span) -> Option<Asked> {
+        // Blocks come in the order they were asked for: the first is nearly always the one.
+        let at = self.asked.iter().position(|asked| asked.span == span)?;
+        self.asked.remove(at)
+    }
+
+    /// Nanoseconds until the last request out would be answered at the present rate; `None` if that
+    /// is unknown or the peer does not answer.
+    pub(crate) fn backlog(&self) -> Option<crate::time::Duration> {
+        if self.snubbing || self.choking_us || self.pipeline.rate() == 0 {
+            return None;
+        }
+        let bytes: u64 = self
+            .asked
+            .iter()
+            .map(|asked| u64::from(asked.span.length))
+            .sum();
+        Some(crate::time::time_for(bytes, self.pipeline.rate()))
+    }
+
+    /// Window of bytes that may be with the transport: half a second of what the peer takes.
+    pub(crate) fn serve_window(&self, config: &Config, now: Instant) -> u64 {
+        (self.to_it.recent(now) / 2).clamp(config.serve_window_min, config.serve_window_max)
+    }
+}

@@ -1,0 +1,99 @@
+//! Rates as rolling averages.
+
+use crate::time::{Duration, Instant, bytes_per_second};
+
+const SLOTS: usize = 20;
+const WIDTH: Duration = Duration::from_secs(1);
+
+/// Bytes a second over the last 20 s (Cohen 2003), in slots of one second. Adding is O(1), reading
+/// O(slots).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rate {
+    slots: [u64; SLOTS],
+    /// Number of the newest slot, counted from the start of the run.
+    newest: u64,
+    began: Option<Instant>,
+}
+
+impl Rate {
+    /// Bytes passed.
+    pub(crate) fn add(&mut self, now: Instant, bytes: u64) {
+        self.began.get_or_insert(now);
+        self.roll(now);
+        self.slots[self.newest as usize % SLOTS] += bytes;
+    }
+
+    /// Bytes a second over the last 20 s, or since the first byte if that is more recent.
+    pub(crate) fn rolling(&self, now: Instant) -> u64 {
+        self.over(now, SLOTS as u64)
+    }
+
+    /// Bytes a second over the last 3 s: what people want to see.
+    pub(crate) fn recent(&self, now: Instant) -> u64 {
+        self.over(now, 3)
+    }
+
+    fn over(&self, now: Instant, slots: u64) -> u64 {
+        let Some(began) = self.began else { return 0 };
+        let current = slot_of(now);
+        let oldest = (current + 1).saturating_sub(slots);
+        let kept = (self.newest + 1).saturating_sub(SLOTS as u64);
+        let sum = (oldest.max(kept)..=self.newest.min(current))
+            .map(|slot| self.slots[slot as usize % SLOTS])
+            .sum();
+        let from = Instant::ZERO + WIDTH.times(oldest);
+        let elapsed = now.since(from.max(began));
+        // The first bytes come in a burst: a rate over less than half a second means little.
+        bytes_per_second(sum, elapsed.max(Duration::from_millis(500)))
+    }
+
+    fn roll(&mut self, now: Instant) {
+        let current = slot_of(now);
+        if current >= self.newest + SLOTS as u64 {
+            self.slots = [0; SLOTS];
+        } else {
+            for slot in self.newest + 1..=current {
+                self.slots[slot as usize % SLOTS] = 0;
+            }
+        }
+        self.newest = self.newest.max(current);
+    }
+}
+
+fn slot_of(now: Instant) -> u64 {
+    now.as_nanos() / WIDTH.as_nanos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn steady_traffic_has_its_rate() {
+        let mut rate = Rate::default();
+        for tenth in 0..600 {
+            rate.add(at(tenth * 100), 1000);
+        }
+        let rolling = rate.rolling(at(60_000));
+        assert!((9_400..10_100).contains(&rolling), "{rolling}");
+        assert!((9_000..10_100).contains(&rate.recent(at(60_000))));
+    }
+
+    #[test]
+    fn old_traffic_is_forgotten() {
+        let mut rate = Rate::default();
+        rate.add(at(0), 1_000_000);
+        assert!(rate.rolling(at(1000)) > 0);
+        assert_eq!(rate.recent(at(10_000)), 0);
+        assert_eq!(rate.rolling(at(25_000)), 0);
+        rate.add(at(100_000), 10);
+        assert_eq!(rate.rolling(at(100_000)), 0);
+        assert_eq!(rate.rolling(at(101_000)), 0);
+        rate.add(at(101_000), 100_000);
+        assert!(rate.rolling(at(101_000)) > 4_000);
+    }
+}
