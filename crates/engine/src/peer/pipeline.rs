@@ -64,7 +64,8 @@ impl Pipeline {
         let took = now.since(asked);
         self.delay = Some(self.delay.map_or(took, |least| least.min(took)));
         if self.window_bytes == 0 {
-            self.window_began = now.max(self.window_began);
+            // Time in which nothing was asked for says nothing about the path.
+            self.window_began = asked.max(self.window_began);
         }
         self.window_bytes += bytes;
         if self.slow_start {
