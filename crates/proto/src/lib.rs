@@ -8,6 +8,8 @@ pub mod bencode;
 pub mod bitfield;
 pub mod geometry;
 pub mod hash;
+pub mod magnet;
+pub mod merkle;
 pub mod metainfo;
 pub mod tracker;
 pub mod wire;

@@ -1,8 +1,60 @@
 //! Torrents as types: v1, v2 and hybrid metainfo (BEP 3, 12, 27, 47, 52).
+//!
+//! Everything about a torrent that could hurt whoever downloads it is refused here, before a byte is
+//! written: what comes out of [`Metainfo::from_bytes`] and [`Info::from_bytes`] has safe, unique
+//! paths, hashes that fit the lengths, and v1 and v2 halves that say the same.
+//!
+//! **Padding.** [`Info::files`] leaves padding out. In v1 and hybrid torrents whatever part of the byte
+//! space no file covers is padding: zeros that are hashed and may be asked for, and are never
+//! written ([`Info::padding`]). In v2 torrents what no file covers does not exist.
+
+mod build;
+mod error;
+mod files;
+mod info;
+mod names;
+mod torrent;
+mod tree;
 
 use crate::geometry::Geometry;
 use crate::hash::{InfoHash, Sha1, Sha256};
 use bytes::Bytes;
+use core::ops::Range;
+
+pub use build::{Draft, DraftFile, Entry, Layout};
+pub use error::{MetainfoError, PathFault};
+pub use names::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, check_component, check_path};
+pub(crate) use torrent::is_url;
+
+/// Largest .torrent file that is read, in bytes. The hashes of [`MAX_PIECES`] pieces of a hybrid torrent
+/// are 104 MB.
+pub const MAX_TORRENT_BYTES: usize = 128 * 1024 * 1024;
+
+/// Most files of a torrent, padding not counted.
+pub const MAX_FILES: usize = 1_000_000;
+
+/// Most pieces of a torrent: a bitfield of them (250,000 bytes) still fits the longest message that is
+/// accepted on the wire. libtorrent's limit is 2^21.
+pub const MAX_PIECES: u32 = 2_000_000;
+
+/// Shortest piece that is accepted in a v1 torrent, in bytes. Shorter ones cost more in hashes and
+/// messages than they carry, and nothing in use makes them.
+pub const MIN_PIECE_V1: u32 = 1024;
+
+/// Shortest piece of a v2 or hybrid torrent, in bytes (BEP 52: a leaf of the merkle tree).
+pub const MIN_PIECE_V2: u32 = 16 * 1024;
+
+/// Longest piece that is accepted in a torrent made by others, in bytes.
+pub const MAX_PIECE_FOREIGN: u32 = 256 * 1024 * 1024;
+
+/// Longest piece of the torrents that we create, in bytes, unless larger ones are asked for. A piece
+/// is what a peer can pass on only when it has all of it, so short pieces spread faster.
+pub const MAX_PIECE_CREATED: u32 = 512 * 1024;
+
+/// Most trackers, and most web seeds, that are kept of one torrent.
+pub const MAX_URLS: usize = 1000;
+/// Longest URL that is kept, in bytes.
+pub const MAX_URL_BYTES: usize = 2048;
 
 /// Which hashes a torrent carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +105,8 @@ pub struct Info {
     pub geometry: Geometry,
     /// The files in the order of the torrent, padding left out, empty ones included.
     pub files: Vec<File>,
+    /// Symbolic links inside the folder (BEP 47). Whoever cannot make them may leave them out.
+    pub symlinks: Vec<Symlink>,
     /// v1: SHA-1 of every piece, 20 bytes each. Empty in a v2 torrent.
     pub pieces: Bytes,
 }
@@ -78,6 +132,16 @@ pub struct File {
     pub executable: bool,
 }
 
+/// A symbolic link of a torrent (BEP 47). Both ends are below the torrent's folder, and no file of the
+/// torrent lies under a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symlink {
+    /// Where the link is: components as in [`File::path`].
+    pub path: Vec<String>,
+    /// What it points to, in the same form (relative to where the torrent is put, not to the link).
+    pub target: Vec<String>,
+}
+
 impl Info {
     /// The info-hash that names the swarm on the wire: v1 where there is one, else v2 truncated.
     #[must_use]
@@ -101,5 +165,35 @@ impl Info {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.geometry.data_total()
+    }
+
+    /// End of the torrent's byte space: the end of the last piece, padding included.
+    #[must_use]
+    pub fn space(&self) -> u64 {
+        let last = self.geometry.pieces() - 1;
+        self.geometry.piece_start(last) + u64::from(self.geometry.piece_len(last))
+    }
+
+    /// v1 and hybrid: the ranges of the byte space that are zeros and belong to no file, in order.
+    /// v2: nothing, since the space between its files does not exist.
+    pub fn padding(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let end = if self.version == Version::V2 {
+            0
+        } else {
+            self.space()
+        };
+        let starts = self.files.iter().map(|file| file.offset).chain([end]);
+        let ends = self.files.iter().map(|file| file.offset + file.length);
+        [0].into_iter()
+            .chain(ends)
+            .zip(starts)
+            .filter_map(move |(from, to)| (from < to && to <= end).then_some(from..to))
+    }
+
+    /// The SHA-1 that v1 piece `piece` must have.
+    #[must_use]
+    pub fn piece_sha1(&self, piece: u32) -> Option<Sha1> {
+        let at = (piece as usize).checked_mul(Sha1::LEN)?;
+        Sha1::from_slice(self.pieces.get(at..at.checked_add(Sha1::LEN)?)?)
     }
 }
