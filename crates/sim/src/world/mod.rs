@@ -1,0 +1,2 @@
+mod queue;
+pub use queue::Queue;
