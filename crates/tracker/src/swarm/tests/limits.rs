@@ -1,0 +1,105 @@
+use super::*;
+
+fn config(change: impl FnOnce(&mut Config)) -> Store {
+    let mut config = Config::default();
+    change(&mut config);
+    Store::new(config, 1)
+}
+
+fn swarm_no(n: u32) -> InfoHash {
+    let mut hash = [0; 20];
+    hash[..4].copy_from_slice(&n.to_be_bytes());
+    InfoHash(hash)
+}
+
+#[test]
+fn random_info_hashes_do_not_fill_memory_or_push_out_real_swarms() {
+    let mut store = config(|c| c.max_torrents = 100);
+    store.register(0, HASH, None);
+    for n in 0..5 {
+        say(&mut store, 0, &seed(n));
+    }
+    for n in 0..1_000 {
+        let spam = Announce {
+            info_hash: swarm_no(n),
+            ..leech(n)
+        };
+        store.announce(u64::from(n), &spam).expect("answered");
+        assert!(store.stats().swarms <= 100);
+    }
+    store.check();
+    assert_eq!(store.swarm(HASH).map(|s| s.seeds), Some(5));
+    assert_eq!(store.stats().evictions, 901);
+}
+
+#[test]
+fn a_tracker_that_is_full_of_real_swarms_says_so() {
+    let mut store = config(|c| c.max_torrents = 4);
+    for n in 0..8 {
+        let peer = Announce {
+            info_hash: swarm_no(n % 4),
+            ..seed(n)
+        };
+        say(&mut store, 0, &peer);
+    }
+    let refusal = store.announce(0, &seed(9)).expect_err("full");
+    assert!(refusal.reason.contains("full"));
+    store.check();
+}
+
+#[test]
+fn an_address_has_so_many_peers_and_no_more() {
+    let mut store = config(|c| c.max_peers_per_address = 3);
+    for port in 1..=10 {
+        say(
+            &mut store,
+            u64::from(port),
+            &on(seed(port), &format!("50.0.0.1:{port}")),
+        );
+        let six = format!("[2a00:1:1:1:{port}::9]:{port}");
+        say(&mut store, u64::from(port), &on(seed(100 + port), &six));
+        let home = format!("127.0.0.1:{port}");
+        say(&mut store, u64::from(port), &on(seed(200 + port), &home));
+    }
+    say(&mut store, 20, &on(seed(99), "[2a00:1:1:2::9]:1"));
+    let asker = on(leech(1_000), "127.0.0.1:1000");
+    let told = sorted(&say(&mut store, 20, &asker));
+    let begin = |text: &str| told.iter().filter(|peer| peer.starts_with(text)).count();
+    assert_eq!(begin("50.0.0.1:"), 3);
+    assert_eq!(begin("[2a00:1:1:1:"), 3);
+    assert_eq!(begin("[2a00:1:1:2:"), 1);
+    assert_eq!(begin("127.0.0.1:"), 10, "loopback is exempt");
+    // The newest stay.
+    assert!(told.contains(&"50.0.0.1:10".into()));
+    assert_eq!(store.stats().evictions, 14);
+}
+
+#[test]
+fn a_swarm_has_so_many_peers_and_no_more() {
+    let mut store = config(|c| c.max_peers_per_torrent = 50);
+    for n in 0..500 {
+        store
+            .announce(u64::from(n) * 1_000, &seed(n))
+            .expect("answered");
+        assert!(store.stats().seeds <= 50);
+    }
+    store.check();
+    let ages: Vec<u32> = store
+        .peers(HASH)
+        .map(|peer| u32::from_be_bytes(peer.peer_id.0[16..].try_into().expect("four")))
+        .collect();
+    let young = ages.iter().filter(|n| **n >= 400).count();
+    assert!(young > 40, "the oldest go first: {ages:?}");
+}
+
+#[test]
+fn a_private_tracker_serves_what_is_registered() {
+    let mut store = config(|c| c.registered_only = true);
+    let refusal = store.announce(0, &seed(1)).expect_err("refused");
+    assert!(refusal.reason.contains("does not serve this torrent"));
+    store.register(0, HASH, Some(SIZE));
+    say(&mut store, 0, &seed(1));
+    store.expire(1_000_000_000);
+    assert_eq!(store.swarm(HASH).map(|s| s.seeds), Some(0));
+    say(&mut store, 1_000_000_000, &leech(1));
+}
