@@ -9,4 +9,9 @@
 //! * [`check`]: pieces and whole files against the hashes of the torrent.
 //! * [`resume`]: the journal of what was verified, which survives a kill.
 
+pub mod check;
 pub mod hash;
+pub mod store;
+
+#[cfg(test)]
+mod testing;

@@ -31,7 +31,11 @@ impl<'a, B: AsRef<[u8]>> Message<'a, B> {
     /// Length in bytes, zeros included.
     #[must_use]
     pub fn len(&self) -> u64 {
-        let held: u64 = self.parts.iter().map(|part| part.as_ref().len() as u64).sum();
+        let held: u64 = self
+            .parts
+            .iter()
+            .map(|part| part.as_ref().len() as u64)
+            .sum();
         held + self.zeros
     }
 
