@@ -10,6 +10,7 @@
 //! * [`resume`]: the journal of what was verified, which survives a kill.
 
 pub mod check;
+pub mod create;
 pub mod hash;
 pub mod store;
 

@@ -1,7 +1,7 @@
 //! Magnet links (BEP 9): read and written.
 
 use crate::hash::{InfoHash, Sha1, Sha256};
-use crate::metainfo::{MAX_URL_BYTES, MAX_URLS, Metainfo};
+use crate::metainfo::{MAX_URL_BYTES, MAX_URLS, Metainfo, is_tracker_url, is_web_seed_url};
 use core::fmt;
 use core::net::Ipv6Addr;
 use core::str::FromStr;
@@ -147,15 +147,11 @@ impl Magnet {
             Ok(())
         } else if key.eq_ignore_ascii_case("tr") {
             let url = unescape(value)?;
-            add(&mut self.trackers, url, |url| {
-                crate::metainfo::is_url(url, &["http://", "https://", "udp://"])
-            });
+            add(&mut self.trackers, url, is_tracker_url);
             Ok(())
         } else if key.eq_ignore_ascii_case("ws") {
             let url = unescape(value)?;
-            add(&mut self.web_seeds, url, |url| {
-                crate::metainfo::is_url(url, &["http://", "https://"])
-            });
+            add(&mut self.web_seeds, url, is_web_seed_url);
             Ok(())
         } else if key.eq_ignore_ascii_case("x.pe") {
             add(&mut self.peers, unescape(value)?, is_peer);

@@ -24,7 +24,7 @@ use core::ops::Range;
 pub use build::{Draft, DraftFile, Entry, Layout};
 pub use error::{MetainfoError, PathFault};
 pub use names::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, check_component, check_path};
-pub(crate) use torrent::is_url;
+pub use torrent::{is_tracker_url, is_web_seed_url};
 
 /// Largest .torrent file that is read, in bytes. The hashes of [`MAX_PIECES`] pieces of a hybrid torrent
 /// are 104 MB.

@@ -142,7 +142,7 @@ impl Tiers {
     fn add<'a>(&mut self, urls: impl Iterator<Item = &'a str>) {
         let mut tier = Vec::new();
         for url in urls.map(str::trim) {
-            let wanted = is_url(url, &["http://", "https://", "udp://"]);
+            let wanted = is_tracker_url(url);
             if wanted && self.seen.len() < MAX_URLS && self.seen.insert(url.to_owned()) {
                 tier.push(url.to_owned());
             }
@@ -179,7 +179,7 @@ fn web_seeds(dict: &Dict<'_>) -> Vec<String> {
         None => &[],
     };
     for url in urls.iter().filter_map(url_text).map(str::trim) {
-        if kept.len() < MAX_URLS && is_url(url, &["http://", "https://"]) && seen.insert(url) {
+        if kept.len() < MAX_URLS && is_web_seed_url(url) && seen.insert(url) {
             kept.push(url.to_owned());
         }
     }
@@ -190,9 +190,21 @@ fn url_text<'a>(value: &Value<'a>) -> Option<&'a str> {
     core::str::from_utf8(value.as_bytes()?).ok()
 }
 
+/// Whether `url` can be asked as a tracker: http, https or udp.
+#[must_use]
+pub fn is_tracker_url(url: &str) -> bool {
+    is_url(url, &["http://", "https://", "udp://"])
+}
+
+/// Whether `url` can be asked as a web seed: http or https.
+#[must_use]
+pub fn is_web_seed_url(url: &str) -> bool {
+    is_url(url, &["http://", "https://"])
+}
+
 /// Whether `url` begins with one of `schemes`, has something after it, is not too long, and has
 /// nothing that could break out of a request line.
-pub(crate) fn is_url(url: &str, schemes: &[&str]) -> bool {
+fn is_url(url: &str, schemes: &[&str]) -> bool {
     url.len() <= MAX_URL_BYTES
         && !url.chars().any(|c| c.is_control() || c == ' ')
         && schemes.iter().any(|scheme| {
