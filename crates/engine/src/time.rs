@@ -91,7 +91,10 @@ impl Duration {
     /// The `parts`-th part of this; of nothing for 0 parts.
     #[must_use]
     pub const fn divided(self, parts: u64) -> Self {
-        Self(if parts == 0 { 0 } else { self.0 / parts })
+        match self.0.checked_div(parts) {
+            Some(part) => Self(part),
+            None => Self::ZERO,
+        }
     }
 }
 

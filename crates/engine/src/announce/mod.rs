@@ -196,7 +196,12 @@ impl Announcer {
     /// The trackers to be told that we leave. Nothing is due after this.
     pub(crate) fn leave(&mut self) -> Vec<TrackerKey> {
         self.next = Instant::NEVER;
-        self.in_flight = None;
+        if let Some((key, _)) = self.in_flight.take()
+            && !self.joined.contains(&key)
+        {
+            // Its answer is not here yet, but it may know of us already.
+            self.joined.push(key);
+        }
         core::mem::take(&mut self.joined)
     }
 }

@@ -49,6 +49,9 @@ pub(crate) struct Peer {
     /// When a block last came, or when we began to wait for one.
     pub(crate) waiting_since: Instant,
     pub(crate) from_it: Rate,
+    /// Blocks that we gave up and that may still come: a cancel or a choke crosses them.
+    pub(crate) crossing: u32,
+    /// Blocks that came without any such excuse.
     pub(crate) unasked: u32,
 
     pub(crate) interested: bool,
@@ -62,8 +65,9 @@ pub(crate) struct Peer {
 
     pub(crate) heard: Instant,
     pub(crate) said: Instant,
-    /// We hang up on it; only its end is still to come.
-    pub(crate) leaving: bool,
+    /// It rejects what we ask though it does not choke us: it is not asked again before the next
+    /// look at everybody.
+    pub(crate) paused: bool,
 }
 
 impl Peer {
@@ -96,6 +100,7 @@ impl Peer {
             snubbing: false,
             waiting_since: now,
             from_it: Rate::default(),
+            crossing: 0,
             unasked: 0,
             interested: false,
             choked: true,
@@ -105,7 +110,7 @@ impl Peer {
             to_it: Rate::default(),
             heard: now,
             said: now,
-            leaving: false,
+            paused: false,
         }
     }
 

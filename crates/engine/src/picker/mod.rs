@@ -118,12 +118,6 @@ impl Picker {
         piece < self.geometry.pieces() && !self.have.get(piece)
     }
 
-    /// Connected peers that have `piece`.
-    #[cfg(test)]
-    pub(crate) fn available(&self, piece: u32) -> u32 {
-        u32::from(self.bands.available(piece)) + self.seeds
-    }
-
     /// Full copies among the connected peers, in thousandths: the least availability, and the share
     /// of pieces above it. O(P); for people.
     pub(crate) fn copies_thousandths(&self) -> u32 {

@@ -43,6 +43,7 @@ impl Partial {
         self.free
     }
 
+    #[cfg(test)]
     pub(super) fn received(&self) -> u32 {
         self.received
     }

@@ -1,39 +1,270 @@
 //! The conductor: it hears every fact, asks the rooms, and says what is to be done.
+//!
+//! The rooms (picker, choker, peer, announce, candidates, blame) do not know each other. What they
+//! decide meets here, in one file a subject:
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `peers` | connections: who comes, who goes, whom to dial |
+//! | `messages` | what a peer says |
+//! | `download` | requests, blocks, pieces, whole files |
+//! | `upload` | requests of others, choking |
+//! | `swarm` | trackers, the goal of seeding, leaving |
+//! | `status` | deadlines and numbers for people |
 
+mod download;
+mod messages;
+mod peers;
+mod status;
+mod swarm;
+mod upload;
+
+use crate::announce::Announcer;
+use crate::blame::Blame;
+use crate::candidates::Candidates;
+use crate::choker::Choker;
 use crate::config::Config;
-use crate::io::{Deadline, Input, Outputs, Reason, Snapshot, Spec};
-use crate::time::Instant;
+use crate::fault::PeerFault;
+use crate::io::{
+    Event, FilesOutcome, Goodbye, Input, Output, Outputs, PeerKey, Phase, Spec, TrackerKey,
+};
+use crate::peer::{Peer, Rate};
+use crate::picker::{Limits, Picker};
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use core::net::SocketAddr;
+use samara_proto::{Geometry, PeerId, Span};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Our side of one torrent.
+/// How often peers are looked over: silence, snubbing, keep-alives, dials that are due.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Longest time that leaving may take; a tracker that does not answer by then forgets us by itself.
+const LEAVE_MAX: Duration = Duration::from_secs(3);
+
+/// Peers whose names are remembered after they have left, so that a late proof still finds them.
+const DEPARTED_MAX: usize = 4096;
+
+/// Payload and what became of it, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    uploaded: u64,
+    downloaded: u64,
+    wasted: u64,
+    rejected: u64,
+}
+
+/// What trackers say of the swarm.
+#[derive(Clone, Copy, Debug, Default)]
+struct SwarmCounts {
+    seeds: Option<u32>,
+    leeches: Option<u32>,
+    completed: Option<u32>,
+}
+
+/// Who an address was, for bans that come late.
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    id: PeerId,
+    listens: Option<SocketAddr>,
+}
+
+/// A goodbye that is under way.
+#[derive(Clone, Debug)]
+struct Leave {
+    waiting: Vec<TrackerKey>,
+    until: Instant,
+}
+
+/// Our side of one torrent. See [`crate::io`] for how to drive it.
 #[derive(Debug)]
 pub struct Torrent {
     spec: Spec,
+    config: Arc<Config>,
+    geometry: Geometry,
+    phase: Phase,
+    begun: bool,
+    peers: BTreeMap<PeerKey, Peer>,
+    identities: BTreeMap<SocketAddr, Identity>,
+    picker: Picker,
+    choker: Choker,
+    candidates: Candidates,
+    announcer: Announcer,
+    blame: Blame,
+    totals: Totals,
+    up: Rate,
+    down: Rate,
+    bytes_have: u64,
+    /// Pieces were withdrawn after they had been announced: asking for them is no fault.
+    withdrew: bool,
+    /// A peer could have been asked for more if memory had allowed.
+    short: bool,
+    /// Blocks were given up by somebody: others may be asked for them.
+    refill: bool,
+    next_rechoke: Instant,
+    next_housekeeping: Instant,
+    swarm: SwarmCounts,
+    seeding_since: Instant,
+    /// Last moment at which somebody we know of lacked something.
+    lacking_at: Instant,
+    somebody_asked: bool,
+    leave: Option<Leave>,
+    scratch: Vec<Span>,
 }
 
 impl Torrent {
     /// A torrent that starts now. Say [`Input::Tick`] next.
     #[must_use]
-    pub fn new(spec: Spec, _config: Arc<Config>, _now: Instant) -> Self {
-        Self { spec }
-    }
-
-    /// Tells it one fact; everything that it wants done is appended to `out`, in order.
-    pub fn handle(&mut self, _now: Instant, _input: Input, _out: &mut Outputs) {}
-
-    /// When to say [`Input::Tick`] next, and why.
-    #[must_use]
-    pub fn deadline(&self) -> Deadline {
-        Deadline {
-            at: Instant::NEVER,
-            why: Reason::Housekeeping,
+    pub fn new(spec: Spec, config: Arc<Config>, now: Instant) -> Self {
+        let geometry = spec.info.geometry.clone();
+        let seed = spec.seed;
+        let limits = Limits {
+            pieces_in_memory: (config.memory / u64::from(geometry.piece_length())) as usize,
+            copies: config.endgame_copies as usize,
+            random_first: config.random_first,
+        };
+        let have = spec.have.clone();
+        let bytes_have = have
+            .iter()
+            .map(|piece| u64::from(geometry.data_len(piece)))
+            .sum();
+        let mut candidates = Candidates::new(Rng::new(seed, "candidates"));
+        for addr in &spec.candidates {
+            candidates.add(now, *addr);
+        }
+        let announcer = Announcer::new(&spec.trackers, now, &mut Rng::new(seed, "announce"));
+        Self {
+            phase: Phase::Downloading,
+            begun: false,
+            peers: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            picker: Picker::new(geometry.clone(), have, limits, Rng::new(seed, "picker")),
+            choker: Choker::new(&config, Rng::new(seed, "choker")),
+            candidates,
+            announcer,
+            blame: Blame::default(),
+            totals: Totals::default(),
+            up: Rate::default(),
+            down: Rate::default(),
+            bytes_have,
+            withdrew: false,
+            short: false,
+            refill: false,
+            next_rechoke: now,
+            next_housekeeping: now,
+            swarm: SwarmCounts::default(),
+            seeding_since: now,
+            lacking_at: now,
+            somebody_asked: false,
+            leave: None,
+            scratch: Vec::new(),
+            spec,
+            config,
+            geometry,
         }
     }
 
-    /// Numbers for people.
-    #[must_use]
-    pub fn snapshot(&self, _now: Instant) -> Snapshot {
-        let _ = &self.spec;
-        unreachable!()
+    /// Tells it one fact; everything that it wants done is appended to `out`, in order.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
+        if self.phase == Phase::Stopped {
+            return;
+        }
+        if !self.begun {
+            self.begin(now, out);
+        }
+        match input {
+            Input::Tick => {}
+            Input::PeerUp {
+                peer,
+                addr,
+                outgoing,
+                peer_id,
+                reserved,
+            } => {
+                self.on_peer_up(now, peer, (addr, outgoing, peer_id, reserved), out);
+            }
+            Input::DialFailed { addr } => self.on_dial_failed(now, addr, out),
+            Input::PeerDown { peer } => self.on_peer_down(now, peer, out),
+            Input::Message { peer, message } => self.on_message(now, peer, message, out),
+            Input::Block { peer, span } => self.on_block(now, peer, span, out),
+            Input::Malformed { peer } => self.on_fault(now, peer, PeerFault::Malformed, out),
+            Input::Served { peer, bytes } => self.on_served(now, peer, bytes, out),
+            Input::ServeFailed { peer, span } => self.on_serve_failed(now, peer, span, out),
+            Input::PieceDone { piece, outcome } => self.on_piece_done(now, piece, outcome, out),
+            Input::FilesChecked(outcome) => self.on_files_checked(now, outcome, out),
+            Input::Announced { tracker, answer } => self.on_announced(now, tracker, answer, out),
+            Input::Candidates(addrs) => self.on_candidates(now, &addrs, out),
+            Input::Stop => self.start_leaving(now, out),
+        }
+        if core::mem::take(&mut self.refill) {
+            self.fill_all(now, out);
+        }
+        self.run_timers(now, out);
+    }
+
+    fn begin(&mut self, now: Instant, out: &mut Outputs) {
+        self.begun = true;
+        if !self.picker.have().is_full() {
+            return;
+        }
+        if self.spec.files_checked {
+            self.phase = Phase::Seeding;
+            self.seeding_since = now;
+        } else {
+            self.start_checking(out);
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant, out: &mut Outputs) {
+        if self.phase == Phase::Leaving {
+            self.run_leave(now, out);
+            return;
+        }
+        if self.next_housekeeping <= now {
+            self.next_housekeeping = now + HOUSEKEEPING;
+            self.housekeeping(now, out);
+        }
+        if self.next_rechoke <= now {
+            self.rechoke(now, out);
+        }
+        self.announce_if_due(now, out);
+    }
+
+    /// A peer broke a rule: what is done about it is [`PeerFault::sanction`]'s to say.
+    fn on_fault(&mut self, now: Instant, key: PeerKey, fault: PeerFault, out: &mut Outputs) {
+        use crate::fault::Sanction;
+        match fault.sanction() {
+            Sanction::Ignore => {}
+            Sanction::Disconnect => self.hang_up(now, key, Goodbye::Fault(fault), out),
+            Sanction::Ban => {
+                if let Some(addr) = self.peers.get(&key).map(|peer| peer.addr) {
+                    self.ban(now, addr, fault, out);
+                }
+            }
+        }
+    }
+
+    /// It cannot go on. What is verified stays.
+    fn give_up(&mut self, now: Instant, event: Event, out: &mut Outputs) {
+        out.push(Output::Event(event));
+        self.start_leaving(now, out);
+    }
+
+    fn on_files_checked(&mut self, now: Instant, outcome: FilesOutcome, out: &mut Outputs) {
+        if self.phase != Phase::Checking {
+            return;
+        }
+        match outcome {
+            FilesOutcome::Good => self.on_complete(now, out),
+            FilesOutcome::BadPieces(pieces) => self.reopen(now, &pieces, out),
+            FilesOutcome::Contradiction(text) => {
+                self.give_up(now, Event::Contradiction(text), out);
+            }
+            FilesOutcome::Disk(text) => self.give_up(now, Event::DiskFailed(text), out),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! Requests, blocks, pieces, whole files.
+
+use super::Torrent;
+use crate::fault::PeerFault;
+use crate::io::{Event, Goodbye, Output, Outputs, PeerKey, Phase, PieceOutcome};
+use crate::peer::Asked;
+use crate::picker::Received;
+use crate::time::{Instant, time_for};
+use core::net::SocketAddr;
+use samara_proto::wire::Message;
+use samara_proto::{BLOCK, Span};
+use std::collections::BTreeSet;
+
+/// Blocks that a peer may send unasked before we hang up. Some come with clients that lose count
+/// of cancels; more than this is an attack or a bug that costs us bandwidth.
+const UNASKED_MAX: u32 = 64;
+
+impl Torrent {
+    /// Asks a peer for as much as it should have waiting.
+    pub(super) fn fill(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
+        if self.phase != Phase::Downloading {
+            return;
+        }
+        let Some(peer) = self.peers.get(&key) else {
+            return;
+        };
+        let size = if peer.snubbing {
+            1
+        } else {
+            peer.pipeline.size()
+        };
+        let want = size.saturating_sub(peer.asked.len());
+        if want == 0 || peer.useful == 0 || peer.paused {
+            return;
+        }
+        let mut spans = core::mem::take(&mut self.scratch);
+        if peer.choking_us {
+            self.picker
+                .pick_fast(key, &peer.allowed_fast, want, &mut spans);
+        } else {
+            self.picker.pick(key, &peer.has, want, &mut spans);
+            if spans.is_empty() && self.picker.is_endgame() {
+                self.pick_copies(key, want, &mut spans);
+            }
+            self.short |= spans.len() < want;
+        }
+        self.ask(now, key, &spans, out);
+        spans.clear();
+        self.scratch = spans;
+    }
+
+    /// The endgame: a copy of a request is worth it if this peer, with what it has to do already,
+    /// would deliver in less than three quarters of the time that the peer asked first still needs.
+    fn pick_copies(&mut self, key: PeerKey, want: usize, spans: &mut Vec<Span>) {
+        let peers = &self.peers;
+        let Some(peer) = peers.get(&key) else { return };
+        let block = time_for(u64::from(BLOCK), peer.pipeline.rate());
+        let mine = peer.backlog().map(|backlog| backlog + block);
+        let worth = |holder: PeerKey| {
+            let theirs = peers.get(&holder).and_then(crate::peer::Peer::backlog);
+            match (mine, theirs) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(mine), Some(theirs)) => mine.times(4) < theirs.times(3),
+            }
+        };
+        self.picker.pick_copies(key, &peer.has, want, &worth, spans);
+    }
+
+    fn ask(&mut self, now: Instant, key: PeerKey, spans: &[Span], out: &mut Outputs) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        if spans.is_empty() {
+            return;
+        }
+        if peer.asked.is_empty() {
+            peer.waiting_since = now;
+        }
+        peer.said = now;
+        for &span in spans {
+            peer.asked.push_back(Asked { span, at: now });
+            out.push(Output::Send {
+                peer: key,
+                message: Message::Request(span),
+            });
+        }
+    }
+
+    /// Lets every peer with room be asked: blocks have become free, or memory has.
+    pub(super) fn fill_all(&mut self, now: Instant, out: &mut Outputs) {
+        if self.phase != Phase::Downloading {
+            return;
+        }
+        self.short = false;
+        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            self.fill(now, key, out);
+        }
+    }
+
+    /// A peer has sent nothing for long though it was asked: others may be asked for the same.
+    pub(super) fn on_snubbed(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        peer.snubbing = true;
+        peer.pipeline.restart();
+        for asked in &peer.asked {
+            self.picker.release(key, asked.span);
+        }
+        self.refill = true;
+    }
+
+    pub(super) fn on_block(&mut self, now: Instant, key: PeerKey, span: Span, out: &mut Outputs) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        let bytes = u64::from(span.length);
+        peer.heard = now;
+        peer.from_it.add(now, bytes);
+        self.down.add(now, bytes);
+        match peer.take_asked(span) {
+            Some(asked) => {
+                peer.pipeline.block(now, asked.at, bytes);
+                peer.waiting_since = now;
+                peer.snubbing = false;
+            }
+            None if peer.crossing > 0 => peer.crossing -= 1,
+            None => {
+                peer.unasked += 1;
+                self.totals.wasted += bytes;
+                let many = peer.unasked > UNASKED_MAX;
+                let fault = if many {
+                    PeerFault::UnaskedBlocks
+                } else {
+                    PeerFault::UnaskedBlock
+                };
+                return self.on_fault(now, key, fault, out);
+            }
+        }
+        let giver = peer.addr;
+        match self.picker.receive(key, giver, span) {
+            Received::Unwanted => self.totals.wasted += bytes,
+            Received::Kept {
+                cancel,
+                piece_complete,
+            } => {
+                self.totals.downloaded += bytes;
+                out.push(Output::Keep { span });
+                for other in cancel {
+                    self.cancel(now, other, span, out);
+                }
+                if piece_complete {
+                    let digests = self.blame.remembers(span.piece);
+                    out.push(Output::Verify {
+                        piece: span.piece,
+                        digests,
+                    });
+                }
+            }
+        }
+        self.fill(now, key, out);
+    }
+
+    /// `key` need not send `span`: it came from another.
+    fn cancel(&mut self, now: Instant, key: PeerKey, span: Span, out: &mut Outputs) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        if peer.take_asked(span).is_some() {
+            peer.crossing += 1;
+            self.send(now, key, Message::Cancel(span), out);
+            self.fill(now, key, out);
+        }
+    }
+
+    pub(super) fn on_piece_done(
+        &mut self,
+        now: Instant,
+        piece: u32,
+        outcome: PieceOutcome,
+        out: &mut Outputs,
+    ) {
+        match outcome {
+            PieceOutcome::Good(digests) => self.on_piece_good(now, piece, &digests, out),
+            PieceOutcome::Bad(digests) => self.on_piece_bad(now, piece, &digests, out),
+            PieceOutcome::Disk(text) => {
+                self.picker.piece_lost(piece);
+                self.give_up(now, Event::DiskFailed(text), out);
+            }
+        }
+        self.refill |= self.short;
+    }
+
+    fn on_piece_good(&mut self, now: Instant, piece: u32, digests: &[u64], out: &mut Outputs) {
+        self.picker.piece_good(piece);
+        self.bytes_have += u64::from(self.geometry.data_len(piece));
+        out.push(Output::Record { piece });
+        out.push(Output::Event(Event::PieceVerified { piece }));
+        let guilty = self.blame.good(piece, digests);
+        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            let Some(peer) = self.peers.get_mut(&key) else {
+                continue;
+            };
+            if peer.has.get(piece) {
+                peer.useful = peer.useful.saturating_sub(1);
+                self.update_interest(now, key, out);
+            } else {
+                self.send(now, key, Message::Have(piece), out);
+            }
+        }
+        for addr in guilty {
+            self.ban(now, addr, PeerFault::CorruptBlock, out);
+        }
+        if self.picker.have().is_full() && self.phase == Phase::Downloading {
+            self.start_checking(out);
+        }
+    }
+
+    fn on_piece_bad(&mut self, now: Instant, piece: u32, digests: &[u64], out: &mut Outputs) {
+        let givers = self.picker.piece_bad(piece);
+        self.totals.rejected += u64::from(self.geometry.data_len(piece));
+        let peers: BTreeSet<SocketAddr> = givers.iter().flatten().copied().collect();
+        let event = Event::PieceRejected {
+            piece,
+            peers: peers.into_iter().collect(),
+        };
+        out.push(Output::Event(event));
+        if let Some(culprit) = self.blame.failed(piece, &givers, digests) {
+            self.ban(now, culprit, PeerFault::CorruptPiece, out);
+        }
+        self.refill = true;
+    }
+
+    pub(super) fn start_checking(&mut self, out: &mut Outputs) {
+        self.phase = Phase::Checking;
+        out.push(Output::Event(Event::Checking));
+        out.push(Output::CheckFiles);
+    }
+
+    /// Pieces that were verified are no longer what they were: they are fetched again.
+    pub(super) fn reopen(&mut self, now: Instant, pieces: &[u32], out: &mut Outputs) {
+        self.phase = Phase::Downloading;
+        self.withdrew = true;
+        for &piece in pieces
+            .iter()
+            .filter(|piece| **piece < self.geometry.pieces())
+        {
+            if self.picker.lacks(piece) {
+                continue;
+            }
+            self.picker.piece_lost(piece);
+            self.bytes_have -= u64::from(self.geometry.data_len(piece));
+            for peer in self.peers.values_mut().filter(|peer| peer.has.get(piece)) {
+                peer.useful += 1;
+            }
+        }
+        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            self.update_interest(now, key, out);
+        }
+        self.dial(now, out);
+        self.refill = true;
+    }
+
+    /// Every file is whole: we are a seed now.
+    pub(super) fn on_complete(&mut self, now: Instant, out: &mut Outputs) {
+        self.phase = Phase::Seeding;
+        self.seeding_since = now;
+        self.lacking_at = now;
+        self.somebody_asked = true;
+        out.push(Output::Event(Event::Complete));
+        self.announcer.completed(now);
+        let peers: Vec<(PeerKey, bool)> = self
+            .peers
+            .iter()
+            .map(|(key, peer)| (*key, peer.is_seed()))
+            .collect();
+        for (key, is_seed) in peers {
+            if is_seed {
+                self.hang_up(now, key, Goodbye::BothSeeds, out);
+            } else {
+                self.update_interest(now, key, out);
+            }
+        }
+        self.rechoke_soon(now);
+    }
+}

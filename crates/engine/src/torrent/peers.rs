@@ -1,0 +1,284 @@
+//! Connections: who comes, who goes, whom to dial.
+
+use super::{DEPARTED_MAX, Identity, Torrent};
+use crate::fault::PeerFault;
+use crate::io::{Event, Goodbye, Output, Outputs, PeerKey, Phase};
+use crate::peer::Peer;
+use crate::time::{Duration, Instant};
+use bytes::Bytes;
+use core::net::SocketAddr;
+use samara_proto::PeerId;
+use samara_proto::wire::{ExtendedHandshake, Message, Reserved, UT_METADATA_ID};
+
+/// Pause before a peer that did something wrong is dialled again.
+const FAULT_PAUSE: Duration = Duration::from_secs(120);
+
+/// Shortest time that a peer without a block snubs us, however fast the transfer is.
+const SNUB_MIN: Duration = Duration::from_secs(3);
+
+/// Who is at the other end: address, whether we dialled, peer id, what it understands.
+type Caller = (SocketAddr, bool, PeerId, Reserved);
+
+impl Torrent {
+    pub(super) fn on_peer_up(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        (addr, outgoing, id, reserved): Caller,
+        out: &mut Outputs,
+    ) {
+        if outgoing {
+            self.candidates.connected(addr);
+        }
+        if let Some(why) = self.reason_to_refuse(now, (addr, outgoing, id, reserved), out) {
+            out.push(Output::Hangup { peer: key, why });
+            if outgoing {
+                self.candidates.gone(now, addr, FAULT_PAUSE, false);
+            }
+            if why == Goodbye::Fault(PeerFault::OurOwnPeerId) && outgoing {
+                self.candidates.forget(addr);
+            }
+            return;
+        }
+        let pieces = self.geometry.pieces();
+        let peer = Peer::new(&self.config, now, addr, outgoing, id, reserved, pieces);
+        if self.identities.len() >= DEPARTED_MAX {
+            self.identities.pop_first();
+        }
+        self.identities.insert(
+            addr,
+            Identity {
+                id,
+                listens: peer.listens,
+            },
+        );
+        self.peers.insert(key, peer);
+        out.push(Output::Event(Event::PeerConnected { addr }));
+        self.greet(now, key, out);
+    }
+
+    /// Whether the caller is turned away. Makes room where the new connection is the better one.
+    fn reason_to_refuse(
+        &mut self,
+        now: Instant,
+        (addr, outgoing, id, _): Caller,
+        out: &mut Outputs,
+    ) -> Option<Goodbye> {
+        if id == self.spec.peer_id {
+            return Some(Goodbye::Fault(PeerFault::OurOwnPeerId));
+        }
+        if matches!(self.phase, Phase::Leaving | Phase::Stopped) {
+            return Some(Goodbye::Leaving);
+        }
+        if self.candidates.is_banned(addr, Some(id)) {
+            return Some(Goodbye::Fault(PeerFault::CorruptBlock));
+        }
+        let twin = self
+            .peers
+            .iter()
+            .find(|(_, peer)| peer.id == id)
+            .map(|(key, peer)| (*key, peer.outgoing));
+        if let Some((twin, twin_outgoing)) = twin {
+            // Both ends dialled at once: both keep the connection that the greater id dialled.
+            let keep_new = twin_outgoing != outgoing && outgoing == (self.spec.peer_id > id);
+            if !keep_new {
+                return Some(Goodbye::Fault(PeerFault::Duplicate));
+            }
+            self.hang_up(now, twin, Goodbye::Fault(PeerFault::Duplicate), out);
+        }
+        (self.peers.len() >= self.config.peers_max).then_some(Goodbye::Surplus)
+    }
+
+    /// The first things we say: what we have (BEP 3, 6), and what we understand (BEP 10).
+    fn greet(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
+        let Some(peer) = self.peers.get(&key) else {
+            return;
+        };
+        let (fast, extended) = (peer.reserved.fast(), peer.reserved.extended());
+        let have = self.picker.have();
+        let first = match (have.count(), fast) {
+            (0, true) => Some(Message::HaveNone),
+            (0, false) => None,
+            (_, true) if have.is_full() => Some(Message::HaveAll),
+            _ => Some(Message::Bitfield(Bytes::from(have.to_wire()))),
+        };
+        if let Some(message) = first {
+            self.send(now, key, message, out);
+        }
+        if extended {
+            let raw = self.spec.info.raw.len();
+            let hello = ExtendedHandshake {
+                ut_metadata: (raw > 0).then_some(UT_METADATA_ID),
+                metadata_size: (raw > 0).then_some(raw as u64),
+                client: Some(concat!("Samara ", env!("CARGO_PKG_VERSION")).to_owned()),
+                port: (self.spec.listen_port != 0).then_some(self.spec.listen_port),
+                request_queue: Some(self.config.request_queue as u32),
+                upload_only: self.phase == Phase::Seeding,
+            };
+            self.send(
+                now,
+                key,
+                Message::Extended {
+                    id: 0,
+                    payload: hello.encode(),
+                },
+                out,
+            );
+        }
+    }
+
+    pub(super) fn send(&mut self, now: Instant, key: PeerKey, message: Message, out: &mut Outputs) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.said = now;
+            out.push(Output::Send { peer: key, message });
+        }
+    }
+
+    pub(super) fn on_peer_down(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
+        if let Some(addr) = self.detach(now, key, Duration::ZERO) {
+            out.push(Output::Event(Event::PeerGone { addr, fault: None }));
+            self.dial(now, out);
+        }
+    }
+
+    pub(super) fn hang_up(&mut self, now: Instant, key: PeerKey, why: Goodbye, out: &mut Outputs) {
+        let fault = if let Goodbye::Fault(fault) = why {
+            Some(fault)
+        } else {
+            None
+        };
+        let pause = if fault.is_some() {
+            FAULT_PAUSE
+        } else {
+            Duration::ZERO
+        };
+        if let Some(addr) = self.detach(now, key, pause) {
+            out.push(Output::Hangup { peer: key, why });
+            out.push(Output::Event(Event::PeerGone { addr, fault }));
+        }
+    }
+
+    /// Takes a peer out of all rooms. From here on nothing that it says is heard.
+    fn detach(&mut self, now: Instant, key: PeerKey, pause: Duration) -> Option<SocketAddr> {
+        let peer = self.peers.remove(&key)?;
+        self.picker.peer_gone(key);
+        for asked in &peer.asked {
+            self.picker.release(key, asked.span);
+        }
+        if peer.counted_as_seed {
+            self.picker.seed_changed(false);
+        } else {
+            self.picker.peer_left(&peer.has);
+        }
+        self.choker.forget(key);
+        if let Some(listens) = peer.listens {
+            self.candidates.gone(now, listens, pause, peer.is_seed());
+        }
+        self.refill = true;
+        if !peer.choked {
+            self.rechoke_soon(now);
+        }
+        Some(peer.addr)
+    }
+
+    /// The peer at `addr` is not spoken to again, whether it is still here or not.
+    pub(super) fn ban(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        fault: PeerFault,
+        out: &mut Outputs,
+    ) {
+        let identity = self.identities.get(&addr).copied();
+        let (id, listens) = (identity.map(|i| i.id), identity.and_then(|i| i.listens));
+        self.candidates.ban(addr, listens, id);
+        out.push(Output::Event(Event::PeerBanned { addr, fault }));
+        let banned = self.peers.iter().filter(|(_, peer)| {
+            peer.addr == addr || self.candidates.is_banned(peer.addr, Some(peer.id))
+        });
+        let banned: Vec<PeerKey> = banned.map(|(key, _)| *key).collect();
+        for key in banned {
+            self.hang_up(now, key, Goodbye::Fault(fault), out);
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, now: Instant, addr: SocketAddr, out: &mut Outputs) {
+        self.candidates.failed(now, addr);
+        self.dial(now, out);
+    }
+
+    pub(super) fn on_candidates(&mut self, now: Instant, addrs: &[SocketAddr], out: &mut Outputs) {
+        for addr in addrs {
+            self.candidates.add(now, *addr);
+        }
+        self.dial(now, out);
+    }
+
+    /// The peer says that it listens on another port than it calls from.
+    pub(super) fn on_listens(&mut self, now: Instant, key: PeerKey, port: u16) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        if peer.listens.is_some() {
+            return;
+        }
+        let listens = SocketAddr::new(peer.addr.ip(), port);
+        peer.listens = Some(listens);
+        if let Some(identity) = self.identities.get_mut(&peer.addr) {
+            identity.listens = Some(listens);
+        }
+        self.candidates.listens(now, listens);
+    }
+
+    /// Dials addresses while we want more connections.
+    pub(super) fn dial(&mut self, now: Instant, out: &mut Outputs) {
+        if matches!(self.phase, Phase::Leaving | Phase::Stopped) {
+            return;
+        }
+        let dialling = self.candidates.dialling();
+        let missing = self
+            .config
+            .peers_wanted
+            .saturating_sub(self.peers.len() + dialling);
+        let want = missing.min(self.config.dials_max.saturating_sub(dialling));
+        if want == 0 {
+            return;
+        }
+        let seeds_too = self.phase == Phase::Downloading;
+        for addr in self.candidates.take(now, want, seeds_too) {
+            out.push(Output::Dial(addr));
+        }
+    }
+
+    pub(super) fn housekeeping(&mut self, now: Instant, out: &mut Outputs) {
+        let snub_after = self
+            .rechoke_period(now)
+            .times(6)
+            .clamp(SNUB_MIN, self.config.snub_max);
+        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            let Some(peer) = self.peers.get_mut(&key) else {
+                continue;
+            };
+            peer.paused = false;
+            if now.since(peer.heard) > self.config.silence_max {
+                self.on_fault(now, key, PeerFault::Silent, out);
+                continue;
+            }
+            let waits = !peer.asked.is_empty() && !peer.snubbing;
+            if waits && now.since(peer.waiting_since) > snub_after {
+                self.on_snubbed(key);
+            }
+            if self
+                .peers
+                .get(&key)
+                .is_some_and(|p| now.since(p.said) > self.config.keep_alive)
+            {
+                self.send(now, key, Message::KeepAlive, out);
+            }
+        }
+        self.fill_all(now, out);
+        self.dial(now, out);
+        self.look_after_the_swarm(now, out);
+    }
+}

@@ -1,0 +1,71 @@
+//! Deadlines and numbers for people.
+
+use super::Torrent;
+use crate::io::{Deadline, Phase, Reason, Snapshot};
+use crate::time::Instant;
+
+impl Torrent {
+    /// When to say [`crate::Input::Tick`] next, and why.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        if let Some(leave) = &self.leave {
+            let at = if self.phase == Phase::Stopped {
+                Instant::NEVER
+            } else {
+                leave.until
+            };
+            return Deadline {
+                at,
+                why: Reason::Leave,
+            };
+        }
+        let rechoke = if self.peers.is_empty() {
+            Instant::NEVER
+        } else {
+            self.next_rechoke
+        };
+        [
+            (self.next_housekeeping, Reason::Housekeeping),
+            (rechoke, Reason::Rechoke),
+            (self.announcer.next(), Reason::Announce),
+        ]
+        .into_iter()
+        .min_by_key(|(at, _)| *at)
+        .map_or(
+            Deadline {
+                at: Instant::NEVER,
+                why: Reason::Housekeeping,
+            },
+            |(at, why)| Deadline { at, why },
+        )
+    }
+
+    /// Numbers for people. O(pieces + peers).
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let count = |of: &dyn Fn(&crate::peer::Peer) -> bool| {
+            self.peers.values().filter(|peer| of(peer)).count() as u32
+        };
+        Snapshot {
+            phase: self.phase,
+            pieces_have: self.picker.have().count(),
+            pieces: self.geometry.pieces(),
+            bytes_have: self.bytes_have,
+            bytes: self.geometry.data_total(),
+            uploaded: self.totals.uploaded,
+            downloaded: self.totals.downloaded,
+            wasted: self.totals.wasted,
+            rejected: self.totals.rejected,
+            up_rate: self.up.recent(now),
+            down_rate: self.down.recent(now),
+            peers: self.peers.len() as u32,
+            peer_seeds: count(&|peer| peer.is_seed()),
+            unchoked: count(&|peer| !peer.choked),
+            unchoking_us: count(&|peer| !peer.choking_us),
+            swarm_seeds: self.swarm.seeds,
+            swarm_leeches: self.swarm.leeches,
+            availability: self.picker.copies_thousandths(),
+            tracker_answered: self.announcer.last_answer().is_some(),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Requests of others, choking.
+
+use super::Torrent;
+use crate::choker::{self, Standing};
+use crate::fault::PeerFault;
+use crate::io::{Output, Outputs, PeerKey, Phase};
+use crate::time::{Duration, Instant};
+use samara_proto::Span;
+use samara_proto::wire::{MAX_BLOCK, Message};
+
+/// A slot that has become free is given away after this long, so that several changes at once cost
+/// one round.
+const SOON: Duration = Duration::from_millis(50);
+
+impl Torrent {
+    pub(super) fn on_request(&mut self, now: Instant, key: PeerKey, span: Span, out: &mut Outputs) {
+        if !self.geometry.contains(span) || span.length > MAX_BLOCK {
+            return self.on_fault(now, key, PeerFault::BadRequest, out);
+        }
+        let have = self.picker.have().get(span.piece);
+        if !have && !self.withdrew {
+            return self.on_fault(now, key, PeerFault::RequestForMissing, out);
+        }
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        if !have || peer.choked {
+            if peer.reserved.fast() {
+                self.send(now, key, Message::Reject(span), out);
+            }
+            return;
+        }
+        if peer.requests.len() >= self.config.request_queue {
+            return self.on_fault(now, key, PeerFault::RequestFlood, out);
+        }
+        peer.requests.push_back(span);
+        self.pump(now, key, out);
+    }
+
+    pub(super) fn on_cancel(&mut self, now: Instant, key: PeerKey, span: Span, out: &mut Outputs) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        // What is with the transport already is sent all the same.
+        if let Some(at) = peer.requests.iter().position(|waiting| *waiting == span) {
+            peer.requests.remove(at);
+            if peer.reserved.fast() {
+                self.send(now, key, Message::Reject(span), out);
+            }
+        }
+    }
+
+    /// Hands requests to the transport while it takes them: no more than it sends in half a second,
+    /// so that a cancel or a choke still finds the rest here.
+    fn pump(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        let window = peer.serve_window(&self.config, now);
+        while peer.serving < window
+            && let Some(span) = peer.requests.pop_front()
+        {
+            peer.serving += u64::from(span.length);
+            peer.said = now;
+            out.push(Output::Serve { peer: key, span });
+        }
+    }
+
+    pub(super) fn on_served(&mut self, now: Instant, key: PeerKey, bytes: u64, out: &mut Outputs) {
+        self.totals.uploaded += bytes;
+        self.up.add(now, bytes);
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        peer.serving = peer.serving.saturating_sub(bytes);
+        peer.to_it.add(now, bytes);
+        self.pump(now, key, out);
+    }
+
+    pub(super) fn on_serve_failed(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        span: Span,
+        out: &mut Outputs,
+    ) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        peer.serving = peer.serving.saturating_sub(u64::from(span.length));
+        if peer.reserved.fast() {
+            self.send(now, key, Message::Reject(span), out);
+        }
+        self.pump(now, key, out);
+    }
+
+    pub(super) fn on_interested(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        interested: bool,
+        out: &mut Outputs,
+    ) {
+        let unchoked = self.unchoked();
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        peer.interested = interested;
+        if interested && peer.choked && unchoked < self.choker.slots() {
+            // A free slot waits for nobody's clock: the first byte counts.
+            self.set_choked(now, key, false, out);
+        } else if !interested && !peer.choked {
+            self.rechoke_soon(now);
+        }
+    }
+
+    pub(super) fn unchoked(&self) -> usize {
+        self.peers.values().filter(|peer| !peer.choked).count()
+    }
+
+    pub(super) fn rechoke_soon(&mut self, now: Instant) {
+        self.next_rechoke = self.next_rechoke.min(now + SOON);
+    }
+
+    /// Time between two rounds of choosing at the present speed.
+    pub(super) fn rechoke_period(&self, now: Instant) -> Duration {
+        let left = self.geometry.data_total() - self.bytes_have;
+        if self.phase == Phase::Downloading {
+            choker::period(&self.config, left, self.down.rolling(now))
+        } else {
+            choker::period(
+                &self.config,
+                self.geometry.data_total(),
+                self.up.rolling(now),
+            )
+        }
+    }
+
+    pub(super) fn rechoke(&mut self, now: Instant, out: &mut Outputs) {
+        let period = self.rechoke_period(now);
+        self.next_rechoke = now + period;
+        let mut served = 0;
+        let mut waiting = 0;
+        let standings: Vec<Standing> = self
+            .peers
+            .iter()
+            .map(|(key, peer)| {
+                let waits = peer.serving > 0 || !peer.requests.is_empty();
+                if !peer.choked {
+                    served += 1;
+                    waiting += usize::from(waits);
+                }
+                Standing {
+                    peer: *key,
+                    interested: peer.interested,
+                    snubbing: peer.snubbing,
+                    unchoked: !peer.choked,
+                    from_it: peer.from_it.rolling(now),
+                    to_it: peer.to_it.rolling(now),
+                    unchoked_at: peer.unchoked_at,
+                    waiting: waits,
+                    came: peer.came,
+                }
+            })
+            .collect();
+        self.choker.adapt(served, waiting);
+        let chosen = if self.phase == Phase::Downloading {
+            self.choker.leech_round(now, period, &standings)
+        } else {
+            self.choker.seed_round(now, period, &standings)
+        };
+        // Choke before unchoke: never more than the slots at once.
+        for standing in &standings {
+            if standing.unchoked && !chosen.contains(&standing.peer) {
+                self.set_choked(now, standing.peer, true, out);
+            }
+        }
+        for standing in &standings {
+            if !standing.unchoked && chosen.contains(&standing.peer) {
+                self.set_choked(now, standing.peer, false, out);
+            }
+        }
+    }
+
+    fn set_choked(&mut self, now: Instant, key: PeerKey, choked: bool, out: &mut Outputs) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        peer.choked = choked;
+        if !choked {
+            peer.unchoked_at = Some(now);
+            return self.send(now, key, Message::Unchoke, out);
+        }
+        let waiting = core::mem::take(&mut peer.requests);
+        let fast = peer.reserved.fast();
+        self.send(now, key, Message::Choke, out);
+        if fast {
+            // BEP 6: a choke voids nothing silently.
+            for span in waiting {
+                self.send(now, key, Message::Reject(span), out);
+            }
+        }
+    }
+}
