@@ -5,7 +5,7 @@ use crate::fault::PeerFault;
 use crate::io::{Event, Goodbye, Output, Outputs, PeerKey, Phase, PieceOutcome};
 use crate::peer::Asked;
 use crate::picker::Received;
-use crate::time::{Instant, time_for};
+use crate::time::{Duration, Instant, time_for};
 use core::net::SocketAddr;
 use samara_proto::wire::Message;
 use samara_proto::{BLOCK, Span};
@@ -14,6 +14,10 @@ use std::collections::BTreeSet;
 /// Blocks that a peer may send unasked before we hang up. Some come with clients that lose count
 /// of cancels; more than this is an attack or a bug that costs us bandwidth.
 const UNASKED_MAX: u32 = 64;
+
+/// In the endgame, a peer whose rate is not known yet has this long before its blocks are asked of
+/// another as well.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Torrent {
     /// Asks a peer for as much as it should have waiting.
@@ -40,7 +44,7 @@ impl Torrent {
         } else {
             self.picker.pick(key, &peer.has, want, &mut spans);
             if spans.is_empty() && self.picker.is_endgame() {
-                self.pick_copies(key, want, &mut spans);
+                self.pick_copies(now, key, want, &mut spans);
             }
             self.short |= spans.len() < want;
         }
@@ -50,16 +54,22 @@ impl Torrent {
     }
 
     /// The endgame: a copy of a request is worth it if this peer, with what it has to do already,
-    /// would deliver in less than three quarters of the time that the peer asked first still needs.
-    fn pick_copies(&mut self, key: PeerKey, want: usize, spans: &mut Vec<Span>) {
+    /// would deliver in less than three quarters of the time that the peer asked first still needs;
+    /// or if that peer has had its time and given nothing.
+    fn pick_copies(&mut self, now: Instant, key: PeerKey, want: usize, spans: &mut Vec<Span>) {
         let peers = &self.peers;
         let Some(peer) = peers.get(&key) else { return };
         let block = time_for(u64::from(BLOCK), peer.pipeline.rate());
         let mine = peer.backlog().map(|backlog| backlog + block);
         let worth = |holder: PeerKey| {
-            let theirs = peers.get(&holder).and_then(crate::peer::Peer::backlog);
-            match (mine, theirs) {
-                (_, None) => true,
+            let Some(holder) = peers.get(&holder) else {
+                return true;
+            };
+            if holder.snubbing || holder.choking_us {
+                return true;
+            }
+            match (mine, holder.backlog()) {
+                (_, None) => now.since(holder.waiting_since) > PATIENCE,
                 (None, Some(_)) => false,
                 (Some(mine), Some(theirs)) => mine.times(4) < theirs.times(3),
             }
