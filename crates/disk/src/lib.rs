@@ -12,6 +12,7 @@
 pub mod check;
 pub mod create;
 pub mod hash;
+pub mod resume;
 pub mod store;
 
 #[cfg(test)]
