@@ -1,1 +1,313 @@
-//! HTTP.
+//! The tracker on a socket: HTTP/1 (BEP 3, 48).
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use samara_tracker::serve::{ServeConfig, Server};
+//!
+//! let server = Server::bind(ServeConfig::default())?;
+//! let handle = server.handle();
+//! let path = handle.add_file("/big.iso.torrent", vec![], "application/x-bittorrent")?;
+//! println!("samara get http://{}{path}", server.local_addr());
+//! server.run(std::future::pending::<()>()).await;
+//! # Ok(()) }
+//! ```
+//!
+//! `/announce` and `/scrape` are the tracker, `/` and `/stats.json` say how it is, `/health` that it
+//! is, and the owner may add files. Policy lives in [`crate::swarm`]; here are sockets and limits.
+//! It stands on hyper rather than on a web framework because the limits are the point: time for a
+//! head, life of a connection, connections at a time and from one address.
+
+mod config;
+mod handle;
+mod http;
+mod pages;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{FileError, ServeConfig, ServeError, TrustIp};
+pub use handle::{Handle, MAX_FILES};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// Connections that the kernel holds for us until they are accepted: a fleet of a thousand hosts
+/// may start in the same second.
+const BACKLOG: i32 = 1_024;
+
+/// How long a connection may take to end once it has been asked to.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How often the store forgets who is overdue.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
+/// Pause after the system refused to accept: most likely there are too many open files, and asking
+/// again at once would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A tracker that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: std::net::TcpListener,
+    local_addr: SocketAddr,
+    config: ServeConfig,
+    handle: Handle,
+}
+
+impl Server {
+    /// Takes the port. Nobody is answered before [`Server::run`], but connections queue up.
+    pub fn bind(config: ServeConfig) -> Result<Self, ServeError> {
+        let listen = config.listen;
+        let (listener, local_addr) = open(listen)
+            .or_else(|error| open_without_ipv6(listen, error))
+            .map_err(|source| ServeError { listen, source })?;
+        let handle = Handle::new(&config);
+        Ok(Self {
+            listener,
+            local_addr,
+            config,
+            handle,
+        })
+    }
+
+    /// Where it listens, with the port that it was given if 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Figures, files and names.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Answers until `shutdown` is ready; then answers what was asked already, and ends.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self {
+            listener,
+            local_addr,
+            config,
+            handle,
+        } = self;
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%local_addr, %error, "the tracker cannot run");
+                return;
+            }
+        };
+        tracing::info!(%local_addr, "tracker listens");
+        let (stop, stopping) = watch::channel(());
+        let front = Front {
+            permits: Arc::new(Semaphore::new(config.max_connections)),
+            clients: Arc::new(Clients::new(config.max_per_address)),
+            config: Arc::new(config),
+            handle,
+            stopping,
+        };
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        let mut expire = interval(EXPIRE_EVERY);
+        expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = front.accept(&listener) => {
+                    if let Some((stream, client, permit)) = accepted {
+                        connections.spawn(front.clone().serve(stream, client, permit));
+                    }
+                }
+                _ = expire.tick() => front.handle.store().expire(front.handle.now()),
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a connection's task failed");
+                    }
+                }
+            }
+        }
+        drop(listener);
+        let _ = stop.send(());
+        let all = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout(GRACE, all).await;
+        tracing::info!(%local_addr, "tracker ends");
+    }
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Front {
+    permits: Arc<Semaphore>,
+    clients: Arc<Clients>,
+    config: Arc<ServeConfig>,
+    handle: Handle,
+    stopping: watch::Receiver<()>,
+}
+
+impl Front {
+    /// The next connection that may be served. Waits for a free place first, so that those beyond
+    /// the limit queue in the kernel instead of being turned away. Nothing is lost if it is dropped
+    /// while it waits.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+    ) -> Option<(TcpStream, Client, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((stream, addr)) => {
+                let client = self.clients.enter(addr.ip().to_canonical());
+                if client.is_none() {
+                    tracing::debug!(%addr, "too many connections from one address");
+                }
+                Some((stream, client?, permit))
+            }
+            Err(error) => {
+                if !is_aborted(&error) {
+                    tracing::warn!(%error, "cannot accept connections");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                None
+            }
+        }
+    }
+
+    async fn serve(mut self, stream: TcpStream, client: Client, permit: OwnedSemaphorePermit) {
+        // Answers are one small write each: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let ip = client.ip;
+        let service = service_fn(|request| {
+            let mut response = http::answer(&self.handle, self.config.trust_ip, ip, &request);
+            // When places are short, a client that has its answer gives up its own.
+            if self.permits.available_permits() < self.config.max_connections / 4 {
+                response = http::closing(response);
+            }
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.config.head_timeout)
+            .max_buf_size(self.config.max_head.max(8 * 1024))
+            .pipeline_flush(true)
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(client = %ip, %error, "connection failed");
+                }
+            }
+            () = sleep(self.config.connection_life) => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(GRACE, connection).await;
+            }
+            _ = self.stopping.changed() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(GRACE, connection).await;
+            }
+        }
+        drop((client, permit));
+    }
+}
+
+/// Connections by address.
+struct Clients {
+    limit: usize,
+    open: Mutex<BTreeMap<IpAddr, usize>>,
+}
+
+/// One connection of an address; counted until it is dropped.
+struct Client {
+    ip: IpAddr,
+    clients: Arc<Clients>,
+}
+
+impl Clients {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            open: Mutex::default(),
+        }
+    }
+
+    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Client> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(ip).or_default();
+        if *count >= self.limit && !ip.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(Client {
+            ip,
+            clients: Arc::clone(self),
+        })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let open = &self.clients.open;
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.ip);
+            }
+        }
+    }
+}
+
+fn open(listen: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(
+        Domain::for_address(listen),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if listen.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // On Unix this is about connections of an earlier run that are still closing. On Windows it
+    // would let two programs have one port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let listener = std::net::TcpListener::from(socket);
+    let local = listener.local_addr()?;
+    Ok((listener, local))
+}
+
+/// `[::]` means "everywhere"; where a machine has no IPv6, that is 0.0.0.0.
+fn open_without_ipv6(
+    listen: SocketAddr,
+    error: io::Error,
+) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+    let not_taken = error.kind() != io::ErrorKind::AddrInUse;
+    if listen.is_ipv6() && listen.ip().is_unspecified() && not_taken {
+        let everywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.port());
+        return open(everywhere).map_err(|_| error);
+    }
+    Err(error)
+}
+
+/// A connection that was gone before it was accepted: nothing is wrong with us.
+fn is_aborted(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}

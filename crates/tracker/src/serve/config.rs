@@ -1,0 +1,129 @@
+//! What the server can be told, and why it may not start.
+
+use crate::swarm;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// Whose word about their own address is taken (`ip=`, and `ipv4=`, `ipv6=` of BEP 7).
+///
+/// Believed from anybody, it turns a tracker into a weapon: a liar points a whole swarm at a victim
+/// (bittorrent.org issue 100).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TrustIp {
+    /// Nobody's: a peer is where its connection comes from.
+    #[default]
+    Never,
+    /// That of programs on this machine, which would otherwise be known as 127.0.0.1 and be told to
+    /// nobody else: a seed beside its tracker (what BEP 3 has `ip` for).
+    Loopback,
+    /// Everybody's. For closed networks and tests.
+    Always,
+}
+
+impl TrustIp {
+    pub(super) fn covers(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Loopback => ip.is_loopback(),
+            Self::Always => true,
+        }
+    }
+}
+
+/// Settings of a [`Server`](super::Server).
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// Where to listen. `[::]` takes IPv4 as well; port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// The policy of the swarms.
+    pub policy: swarm::Config,
+    /// Determines who is told of whom; `None` draws one.
+    pub seed: Option<u64>,
+    /// Whose `ip=` is believed.
+    pub trust_ip: TrustIp,
+    /// Connections at a time; more wait in the kernel's queue (1,024) until one is free. Below the
+    /// 1,024 files that a process may usually have open, with room for the peers beside it.
+    pub max_connections: usize,
+    /// Connections at a time from one address, loopback excepted; more are closed at once.
+    pub max_per_address: usize,
+    /// Time for the head of a request to arrive whole, and for which a connection may be idle
+    /// between two. Long enough that a leech that waits for a seed (2 s) keeps its connection.
+    pub head_timeout: Duration,
+    /// Life of a connection, whatever it does: one that reads its answers too slowly must end too.
+    pub connection_life: Duration,
+    /// Bytes of a request's head. A scrape of 100 swarms is 7,400 at the most.
+    pub max_head: usize,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 6969),
+            policy: swarm::Config::default(),
+            seed: None,
+            trust_ip: TrustIp::Never,
+            max_connections: 512,
+            max_per_address: 256,
+            head_timeout: Duration::from_secs(10),
+            connection_life: Duration::from_secs(600),
+            max_head: 16 * 1024,
+        }
+    }
+}
+
+/// Why the server does not start.
+#[derive(Debug)]
+pub struct ServeError {
+    /// Where it was to listen.
+    pub listen: SocketAddr,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the tracker cannot listen on {}: ", self.listen)?;
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => f.write_str(
+                "another program has that port; stop it, or choose another port (0 takes any that \
+                 is free)",
+            ),
+            io::ErrorKind::PermissionDenied => f.write_str(
+                "this user may not; ports below 1024 usually need privileges, choose a higher one",
+            ),
+            io::ErrorKind::AddrNotAvailable => f.write_str(
+                "this machine has no such address; use 0.0.0.0 or [::] for all that it has",
+            ),
+            _ => write!(f, "{}", self.source),
+        }
+    }
+}
+
+impl Error for ServeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Why a file cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileError {
+    /// The tracker itself answers at this path.
+    Reserved,
+    /// There are as many files as the server holds ([`MAX_FILES`](super::MAX_FILES)).
+    TooMany,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reserved => "the tracker itself answers at this path: use another name",
+            Self::TooMany => "the tracker holds as many files as it can",
+        })
+    }
+}
+
+impl Error for FileError {}

@@ -1,0 +1,152 @@
+//! What the server's connections and its owner share.
+
+use super::config::{FileError, ServeConfig};
+use crate::swarm::{Stats, Store, SwarmStats};
+use bytes::Bytes;
+use samara_proto::InfoHash;
+use samara_proto::tracker::percent_encode;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Most files that a server holds besides the tracker's own pages.
+pub const MAX_FILES: usize = 1_024;
+
+/// Paths at which the tracker itself answers.
+const RESERVED: [&str; 5] = ["/", "/announce", "/scrape", "/health", "/stats.json"];
+
+/// A file that the server gives to whoever asks: a `.torrent`, say.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    pub(super) bytes: Bytes,
+    pub(super) content_type: String,
+}
+
+/// A swarm that its owner has named.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    pub(super) info_hash: InfoHash,
+    pub(super) name: String,
+    pub(super) stats: SwarmStats,
+}
+
+/// A running server, seen by its owner. Cheap to clone; works before, while and after the server
+/// runs.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    store: Mutex<Store>,
+    files: Mutex<BTreeMap<String, File>>,
+    names: Mutex<BTreeMap<InfoHash, String>>,
+    start: Instant,
+}
+
+impl Handle {
+    pub(super) fn new(config: &ServeConfig) -> Self {
+        let seed = config
+            .seed
+            .unwrap_or_else(|| RandomState::new().hash_one(0));
+        Self(Arc::new(Shared {
+            store: Mutex::new(Store::new(config.policy.clone(), seed)),
+            files: Mutex::default(),
+            names: Mutex::default(),
+            start: Instant::now(),
+        }))
+    }
+
+    /// Makes a swarm known: it is shown by name on the status page, never evicted, served even
+    /// where only registered swarms are, and with its `size` in bytes (padding left out) the seed
+    /// rule needs no guesses. A hybrid torrent has two info-hashes to register.
+    pub fn register(&self, info_hash: InfoHash, name: &str, size: Option<u64>) {
+        self.store().register(self.now(), info_hash, size);
+        lock(&self.0.names).insert(info_hash, name.to_owned());
+    }
+
+    /// Serves `bytes` at `path` (`/name.torrent`; not percent-encoded), in place of what was there.
+    /// What comes back is the path as it must stand in a URL.
+    pub fn add_file(
+        &self,
+        path: &str,
+        bytes: impl Into<Bytes>,
+        content_type: &str,
+    ) -> Result<String, FileError> {
+        let path = format!("/{}", path.trim_start_matches('/'));
+        if RESERVED.contains(&path.as_str()) {
+            return Err(FileError::Reserved);
+        }
+        let mut url = String::new();
+        for part in path.split_inclusive('/') {
+            percent_encode(part.trim_end_matches('/').as_bytes(), &mut url);
+            if part.ends_with('/') {
+                url.push('/');
+            }
+        }
+        let mut files = lock(&self.0.files);
+        if files.len() >= MAX_FILES && !files.contains_key(&path) {
+            return Err(FileError::TooMany);
+        }
+        let file = File {
+            bytes: bytes.into(),
+            content_type: content_type.to_owned(),
+        };
+        files.insert(path, file);
+        Ok(url)
+    }
+
+    /// Serves nothing at `path` any more; whether there was something.
+    pub fn remove_file(&self, path: &str) -> bool {
+        let path = format!("/{}", path.trim_start_matches('/'));
+        lock(&self.0.files).remove(&path).is_some()
+    }
+
+    /// One swarm in numbers; `None` if it is neither registered nor announced to.
+    #[must_use]
+    pub fn swarm(&self, info_hash: InfoHash) -> Option<SwarmStats> {
+        self.store().swarm(info_hash)
+    }
+
+    /// The whole tracker in numbers.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.store().stats()
+    }
+
+    /// Time since the server was made.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.0.start.elapsed()
+    }
+
+    /// The store's clock: milliseconds since the server was made.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.uptime().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.0.store)
+    }
+
+    pub(super) fn file(&self, path: &str) -> Option<File> {
+        lock(&self.0.files).get(path).cloned()
+    }
+
+    pub(super) fn named(&self) -> Vec<Named> {
+        let names = lock(&self.0.names).clone();
+        let store = self.store();
+        let named = names.into_iter().map(|(info_hash, name)| Named {
+            info_hash,
+            name,
+            stats: store.swarm(info_hash).unwrap_or_default(),
+        });
+        named.collect()
+    }
+}
+
+/// A lock whose holder panicked is taken all the same: a tracker that may have one peer wrong is
+/// better than one that answers nobody.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,180 @@
+//! The status page and its figures.
+
+use super::handle::{Handle, Named};
+use crate::swarm::Stats;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// `/`: a page that a person can read, without scripts.
+pub(super) fn status(handle: &Handle) -> String {
+    let stats = handle.stats();
+    let mut page = String::from(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <meta http-equiv=\"refresh\" content=\"5\"><title>Samara tracker</title>\
+         <style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;\
+         padding:0 1rem;color-scheme:light dark}td,th{{padding:.2rem 1rem .2rem 0;\
+         text-align:left}code{font-size:.85em}</style></head><body>\n\
+         <h1>Samara tracker</h1>\n<table>\n",
+    );
+    for (name, value) in [
+        ("Up for", uptime(handle.uptime())),
+        ("Swarms", stats.swarms.to_string()),
+        ("Peers", (stats.seeds + stats.leeches).to_string()),
+        ("Seeds", stats.seeds.to_string()),
+        ("Leeches", stats.leeches.to_string()),
+        ("Waiting for a seed", stats.waiting.to_string()),
+        ("Completed downloads", stats.downloaded.to_string()),
+        ("Announces answered", stats.announces.to_string()),
+        ("Announces refused", stats.refusals.to_string()),
+        ("Scrapes answered", stats.scrapes.to_string()),
+    ] {
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    }
+    page.push_str("</table>\n");
+    let named = handle.named();
+    if !named.is_empty() {
+        page.push_str(
+            "<h2>Torrents</h2>\n<table>\n<tr><th>Name</th><th>Seeds</th><th>Leeches</th>\
+             <th>Waiting</th><th>Completed</th><th>Info-hash</th></tr>\n",
+        );
+        for Named {
+            info_hash,
+            name,
+            stats,
+        } in named
+        {
+            let _ = writeln!(
+                page,
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+                 <td><code>{info_hash}</code></td></tr>",
+                html(&name),
+                stats.seeds,
+                stats.leeches,
+                stats.waiting,
+                stats.downloaded,
+            );
+        }
+        page.push_str("</table>\n");
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+/// `/stats.json`: the same for programs.
+pub(super) fn stats_json(handle: &Handle) -> String {
+    let Stats {
+        swarms,
+        seeds,
+        leeches,
+        waiting,
+        announces,
+        scrapes,
+        refusals,
+        downloaded,
+        evictions,
+    } = handle.stats();
+    let torrents: Vec<String> = handle
+        .named()
+        .iter()
+        .map(|named| {
+            let stats = named.stats;
+            format!(
+                "{{\"name\":{},\"info_hash\":\"{}\",\"seeds\":{},\"leeches\":{},\"waiting\":{},\
+                 \"downloaded\":{}}}",
+                json(&named.name),
+                named.info_hash,
+                stats.seeds,
+                stats.leeches,
+                stats.waiting,
+                stats.downloaded,
+            )
+        })
+        .collect();
+    format!(
+        "{{\"uptime_seconds\":{},\"swarms\":{swarms},\"peers\":{},\"seeds\":{seeds},\
+         \"leeches\":{leeches},\"waiting\":{waiting},\"downloaded\":{downloaded},\
+         \"announces\":{announces},\"scrapes\":{scrapes},\"refusals\":{refusals},\
+         \"evictions\":{evictions},\"torrents\":[{}]}}\n",
+        handle.uptime().as_secs(),
+        seeds + leeches,
+        torrents.join(","),
+    )
+}
+
+fn uptime(uptime: Duration) -> String {
+    let seconds = uptime.as_secs();
+    let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
+    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
+    match days {
+        0 => format!("{hours}:{minutes:02}:{seconds:02}"),
+        1 => format!("1 day {hours}:{minutes:02}:{seconds:02}"),
+        _ => format!("{days} days {hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// Text for HTML. Control characters, and those that turn the direction of text, become U+FFFD: a
+/// name must not be able to dress up the page.
+fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{fffd}'),
+            _ if char.is_control() => out.push('\u{fffd}'),
+            _ => out.push(char),
+        }
+    }
+    out
+}
+
+/// A JSON string, quotes included.
+fn json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            _ if char.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(char));
+            }
+            _ => out.push(char),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::ServeConfig;
+    use samara_proto::InfoHash;
+
+    #[test]
+    fn names_are_escaped() {
+        let handle = Handle::new(&ServeConfig::default());
+        let name = "<script>\"a\\b\u{202e}\n&'";
+        handle.register(InfoHash([0xab; 20]), name, None);
+        let page = status(&handle);
+        assert!(page.contains("&lt;script&gt;&quot;a\\b\u{fffd}\u{fffd}&amp;&#39;"));
+        assert!(!page.contains("<script>"));
+        let stats = stats_json(&handle);
+        assert!(stats.contains(r#""name":"<script>\"a\\b"#), "{stats}");
+        assert!(stats.contains("\\u000a&'\""), "{stats}");
+    }
+
+    #[test]
+    fn uptimes() {
+        let text = |seconds| uptime(Duration::from_secs(seconds));
+        assert_eq!(text(59), "0:00:59");
+        assert_eq!(text(86_400 + 3_661), "1 day 1:01:01");
+        assert_eq!(text(9 * 86_400), "9 days 0:00:00");
+    }
+}
