@@ -76,7 +76,7 @@ fn main() {
         name: "bench".into(),
         single_file: true,
         private: false,
-        geometry: geometry.clone(),
+        geometry,
         files: Vec::new(),
         symlinks: Vec::new(),
         pieces: Bytes::new(),
