@@ -232,7 +232,7 @@ async fn garbage_bodies_and_giants_are_turned_away() {
     let server = start(|_| {});
     for (bytes, status) in [
         (b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec(), 0),
-        (b"GET\r\n\r\n".to_vec(), 400),
+        (b"GET\r\n\r\n".to_vec(), 0),
         (b"\x16\x03\x01\x02\x00\x01\x00".to_vec(), 0),
         (
             b"POST /announce HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc".to_vec(),
