@@ -16,6 +16,9 @@ mod names;
 mod torrent;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 use crate::geometry::Geometry;
 use crate::hash::{InfoHash, Sha1, Sha256};
 use bytes::Bytes;
