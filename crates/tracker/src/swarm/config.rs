@@ -52,8 +52,13 @@ pub struct Config {
     /// Most that are handed out: 200 IPv4 peers are a reply of 1,300 bytes, one packet.
     pub max_numwant: u32,
     /// Most swarms. When there are more, a sampled one that is empty or has a single peer makes
-    /// room; a registered one never does.
+    /// room; a registered one never does. A swarm of one peer costs about 1.5 kB, so this is 400 MB
+    /// in the worst case.
     pub max_torrents: usize,
+    /// Most peers in all swarms together, about 300 bytes each in large ones and 1 kB in small
+    /// ones. When there are more, a newcomer takes the place of one in its own swarm, and new
+    /// swarms are refused.
+    pub max_peers: usize,
     /// Most peers of a swarm. When there are more, the one of a few that was heard of least
     /// recently makes room.
     pub max_peers_per_torrent: usize,
@@ -83,7 +88,8 @@ impl Default for Config {
             empty_life: 86_400_000,
             default_numwant: 50,
             max_numwant: 200,
-            max_torrents: 1_000_000,
+            max_torrents: 250_000,
+            max_peers: 1_000_000,
             max_peers_per_torrent: 100_000,
             max_peers_per_address: 256,
         }

@@ -386,8 +386,15 @@ impl Swarm {
         (looked, done)
     }
 
-    /// Makes room for one more peer at `ip`, if the limits ask for it; how many had to go (0 to 2).
-    pub(super) fn make_room(&mut self, ip: IpAddr, config: &Config, rng: &mut Rng) -> u64 {
+    /// Makes room for one more peer at `ip`, if the limits ask for it or the tracker is `full`; how
+    /// many had to go (0 to 2).
+    pub(super) fn make_room(
+        &mut self,
+        ip: IpAddr,
+        full: bool,
+        config: &Config,
+        rng: &mut Rng,
+    ) -> u64 {
         let mut evicted = 0;
         if Scope::of(ip) != Scope::Loopback {
             let (first, last) = neighbours(ip);
@@ -407,7 +414,7 @@ impl Swarm {
                 evicted += 1;
             }
         }
-        if self.len() >= config.max_peers_per_torrent {
+        if self.len() >= config.max_peers_per_torrent || (full && evicted == 0 && self.len() > 0) {
             let slots = self.slots.len() as u32;
             let oldest = (0..SAMPLES)
                 .map(|_| rng.below(slots.max(1)))

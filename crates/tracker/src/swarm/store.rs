@@ -228,7 +228,8 @@ impl Store {
         swarm.expire(now, EXPIRE_ON_ANNOUNCE, config);
         let is_new = known.is_none();
         if is_new {
-            self.stats.evictions += swarm.make_room(source, config, &mut self.rng);
+            let full = self.stats.seeds + self.stats.leeches >= config.max_peers as u64;
+            self.stats.evictions += swarm.make_room(source, full, config, &mut self.rng);
         }
         let done = match announce.left {
             Some(left) => left == 0,
@@ -476,9 +477,10 @@ impl Store {
 
     /// Makes room for one more swarm, if the limit asks for it: of a few, the one that matters least
     /// and was touched least recently. If none of them is empty or has a single peer, the tracker is
-    /// full with real work, and says so.
+    /// full with real work, and says so. The same when there are too many peers in all.
     fn make_room(&mut self) -> Result<(), Refusal> {
-        if self.index.len() < self.config.max_torrents {
+        let peers = self.stats.seeds + self.stats.leeches;
+        if self.index.len() < self.config.max_torrents && peers < self.config.max_peers as u64 {
             return Ok(());
         }
         let slots = self.swarms.len() as u32;

@@ -93,6 +93,30 @@ fn a_swarm_has_so_many_peers_and_no_more() {
 }
 
 #[test]
+fn all_swarms_together_have_so_many_peers_and_no_more() {
+    let mut store = config(|c| c.max_peers = 20);
+    store.register(0, HASH, None);
+    store.register(0, swarm_no(1), None);
+    for n in 0..60 {
+        say(&mut store, u64::from(n), &seed(n));
+        assert!(store.stats().seeds <= 20);
+    }
+    let other = Announce {
+        info_hash: swarm_no(2),
+        ..seed(99)
+    };
+    let refusal = store.announce(60, &other).expect_err("full");
+    assert!(refusal.reason.contains("full"));
+    // A registered swarm is served all the same.
+    let registered = Announce {
+        info_hash: swarm_no(1),
+        ..seed(99)
+    };
+    say(&mut store, 60, &registered);
+    assert_eq!(store.stats().seeds, 21);
+}
+
+#[test]
 fn a_private_tracker_serves_what_is_registered() {
     let mut store = config(|c| c.registered_only = true);
     let refusal = store.announce(0, &seed(1)).expect_err("refused");

@@ -137,6 +137,7 @@ fn no_history_breaks_the_books() {
         let mut rng = Rng::new(history);
         let config = Config {
             max_torrents: 3,
+            max_peers: 12,
             max_peers_per_torrent: 6,
             max_peers_per_address: 2,
             allow_seedless: history % 2 == 0,
