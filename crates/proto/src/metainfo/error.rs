@@ -10,6 +10,9 @@ use core::fmt;
 pub enum MetainfoError {
     /// Longer than [`MAX_TORRENT_BYTES`].
     TooLarge(usize),
+    /// More values than [`MAX_VALUES`](super::MAX_VALUES), or lists than
+    /// [`MAX_CONTAINERS`](super::MAX_CONTAINERS).
+    TooManyValues,
     /// Not bencode.
     Bencode(bencode::Error),
     /// Bencode, but not a dictionary.
@@ -138,6 +141,9 @@ impl fmt::Display for MetainfoError {
                 f,
                 "the torrent is {bytes} bytes long, more than the limit of {MAX_TORRENT_BYTES}"
             ),
+            Self::TooManyValues => {
+                f.write_str("the torrent consists of too many values to be held in memory")
+            }
             Self::Bencode(error) => error.fmt(f),
             Self::NotADictionary => f.write_str("not a torrent: it is not a dictionary"),
             Self::Missing(key) => write!(f, "not a torrent: \"{key}\" is missing"),

@@ -5,7 +5,7 @@ use super::files::{self, Listing};
 use super::names::{check_unique, text};
 use super::{
     File, Info, MAX_PIECE_FOREIGN, MAX_PIECES, MAX_TORRENT_BYTES, MIN_PIECE_V1, MIN_PIECE_V2,
-    Version, check_component, tree,
+    Version, budget, check_component, tree,
 };
 use crate::bencode::{self, Dict, Value};
 use crate::geometry::Geometry;
@@ -21,6 +21,7 @@ impl Info {
         if raw.len() > MAX_TORRENT_BYTES {
             return Err(MetainfoError::TooLarge(raw.len()));
         }
+        budget::check(&raw)?;
         let value = bencode::parse(&raw)?;
         let dict = value.as_dict().ok_or(MetainfoError::NotADictionary)?;
         read(dict, raw.clone())

@@ -8,6 +8,7 @@
 //! space no file covers is padding: zeros that are hashed and may be asked for, and are never
 //! written ([`Info::padding`]). In v2 torrents what no file covers does not exist.
 
+mod budget;
 mod build;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ use crate::hash::{InfoHash, Sha1, Sha256};
 use bytes::Bytes;
 use core::ops::Range;
 
+pub use budget::{MAX_CONTAINERS, MAX_VALUES};
 pub use build::{Draft, DraftFile, Entry, Layout};
 pub use error::{MetainfoError, PathFault};
 pub use names::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, check_component, check_path};
@@ -33,7 +35,8 @@ pub use torrent::{is_tracker_url, is_web_seed_url};
 /// are 104 MB.
 pub const MAX_TORRENT_BYTES: usize = 128 * 1024 * 1024;
 
-/// Most files of a torrent, padding not counted.
+/// Most files of a torrent, padding not counted. (A hybrid describes each file twice, and reaches
+/// [`MAX_VALUES`] at about 600,000.)
 pub const MAX_FILES: usize = 1_000_000;
 
 /// Most pieces of a torrent: a bitfield of them (250,000 bytes) still fits the longest message that is

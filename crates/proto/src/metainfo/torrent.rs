@@ -2,7 +2,9 @@
 
 use super::error::MetainfoError;
 use super::names::text;
-use super::{Info, MAX_TORRENT_BYTES, MAX_URL_BYTES, MAX_URLS, Metainfo, Version, info, tree};
+use super::{
+    Info, MAX_TORRENT_BYTES, MAX_URL_BYTES, MAX_URLS, Metainfo, Version, budget, info, tree,
+};
 use crate::bencode::{self, Dict, Encoder, Value};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +18,7 @@ impl Metainfo {
         if bytes.len() > MAX_TORRENT_BYTES {
             return Err(MetainfoError::TooLarge(bytes.len()));
         }
+        budget::check(bytes)?;
         let value = bencode::parse(bytes)?;
         let dict = value.as_dict().ok_or(MetainfoError::NotADictionary)?;
         let inner = match dict.get("info") {
