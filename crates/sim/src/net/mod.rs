@@ -310,6 +310,12 @@ impl<C> Network<C> {
         }
     }
 
+    /// Whether a host's uplink is sending.
+    #[must_use]
+    pub fn is_busy(&self, link: LinkId) -> bool {
+        self.links[link as usize].busy
+    }
+
     /// What went over a link so far.
     #[must_use]
     pub fn counts(&self, link: LinkId) -> LinkCounts {

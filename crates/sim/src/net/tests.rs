@@ -31,7 +31,8 @@ impl Rig {
     fn send(&mut self, flow: FlowId, number: u32, bytes: u32, payload: u32) {
         let (mut later, mut facts) = (Vec::new(), Vec::new());
         let now = self.now;
-        self.net.send(now, flow, number, bytes, payload, &mut later, &mut facts);
+        self.net
+            .send(now, flow, number, bytes, payload, &mut later, &mut facts);
         self.settle(later, facts);
     }
 
@@ -169,7 +170,10 @@ fn a_downlink_is_shared_by_its_senders() {
     }
     rig.run(Duration::from_secs(40));
     let all: u64 = flows.iter().map(|flow| rig.received(*flow)).sum();
-    assert!(all as f64 > 0.97 * 40.0 * MB as f64 && all <= 40 * MB, "{all}");
+    assert!(
+        all as f64 > 0.97 * 40.0 * MB as f64 && all <= 40 * MB,
+        "{all}"
+    );
     for &flow in &flows {
         let share = rig.received(flow) as f64 / all as f64;
         assert!((share - 0.25).abs() < 0.03, "{share}");
@@ -183,19 +187,28 @@ fn the_window_limits_a_long_way() {
         window: 64 << 10,
         ..plain()
     };
-    let mut rig = Rig::new(spec, &[link(10 * MB, 10 * MB, 50), link(10 * MB, 10 * MB, 50)]);
+    let mut rig = Rig::new(
+        spec,
+        &[link(10 * MB, 10 * MB, 50), link(10 * MB, 10 * MB, 50)],
+    );
     let flow = rig.net.open(0, 1);
     for number in 0..1000 {
         rig.send(flow, number, BLOCK, BLOCK);
     }
     rig.run(Duration::from_secs(20));
     let rate = rig.received(flow) as f64 / 20.0;
-    assert!((rate - 65536.0 / 0.2).abs() < 0.15 * 65536.0 / 0.2, "{rate}");
+    assert!(
+        (rate - 65536.0 / 0.2).abs() < 0.15 * 65536.0 / 0.2,
+        "{rate}"
+    );
 }
 
 #[test]
 fn messages_pass_between_the_blocks_of_others_but_not_of_their_own() {
-    let mut rig = Rig::new(plain(), &[link(MB, MB, 0), link(MB, MB, 0), link(MB, MB, 0)]);
+    let mut rig = Rig::new(
+        plain(),
+        &[link(MB, MB, 0), link(MB, MB, 0), link(MB, MB, 0)],
+    );
     let (busy, quiet) = (rig.net.open(0, 1), rig.net.open(0, 2));
     for number in 0..50 {
         rig.send(busy, number, BLOCK, BLOCK);
@@ -231,7 +244,11 @@ fn payload_is_conserved_also_when_connections_close() {
         rig.run(Duration::from_millis(2 * round));
         let got = rig.got.len() as u64 * u64::from(BLOCK);
         let there = rig.net.payload_under_way();
-        assert_eq!(handed, got + rig.net.lost_payload() + there, "in round {round}");
+        assert_eq!(
+            handed,
+            got + rig.net.lost_payload() + there,
+            "in round {round}"
+        );
     }
     rig.run(Duration::from_secs(1000));
     assert_eq!(rig.net.payload_under_way(), 0);

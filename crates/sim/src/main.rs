@@ -1,0 +1,198 @@
+//! Runs swarms from seed numbers: `samara-sim --seed N [--hosts N] [--scenario NAME] [--runs N]`.
+
+use samara_sim::report::{HEAD, plot};
+use samara_sim::scenario::{Checks, NAMES, Scenario, drawn, named};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: samara-sim [--seed N] [--scenario NAME] [--hosts N] [--runs N] [options]
+
+  --seed N         all randomness grows from N (default 1)
+  --scenario NAME  a setting with a name (default: one drawn from the seed)
+  --hosts N        leeches, where the setting leaves that open
+  --runs N         so many seeds, one after the other, a line each
+  --plot FILE      pieces over time as SVG (one run)
+  --light          sums only, no message is checked: for large swarms
+  --set KEY=VALUE  a number of the engine's settings (repeatable; see below)
+  --list           the settings with a name
+
+keys of --set: slots, slots_max, optimistic, peers, wanted, pipeline_min, pipeline_max,
+  rechoke_min_ms, rechoke_max_ms, rechokes, window_min_kib, window_max_kib, endgame, random_first,
+  piece_kib, total_kib, delay_ms, buffer_kib, header_permille";
+
+struct Options {
+    seed: u64,
+    scenario: Option<String>,
+    hosts: Option<usize>,
+    runs: u64,
+    plot: Option<String>,
+    light: bool,
+    set: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("samara-sim: {error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match go(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("samara-sim: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn options() -> Result<Option<Options>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut options = Options {
+        seed: 1,
+        scenario: None,
+        hosts: None,
+        runs: 1,
+        plot: None,
+        light: false,
+        set: Vec::new(),
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("scenario") => options.scenario = Some(parser.value()?.string()?),
+            Long("hosts") => options.hosts = Some(parser.value()?.parse()?),
+            Long("runs") => options.runs = parser.value()?.parse()?,
+            Long("plot") => options.plot = Some(parser.value()?.string()?),
+            Long("light") => options.light = true,
+            Long("set") => options.set.push(parser.value()?.string()?),
+            Long("list") => {
+                for (name, about) in NAMES {
+                    println!("{name:<10} {about}");
+                }
+                return Ok(None);
+            }
+            Long("help") | Short('h') => {
+                println!("{USAGE}");
+                return Ok(None);
+            }
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn go(options: &Options) -> Result<bool, String> {
+    let mut right = true;
+    if options.runs > 1 {
+        println!("{HEAD}");
+    }
+    for seed in options.seed..options.seed.saturating_add(options.runs) {
+        let mut scenario = match &options.scenario {
+            None => drawn(seed, options.hosts),
+            Some(name) => named(name, seed, options.hosts)
+                .ok_or_else(|| format!("no scenario is called {name}; --list shows them"))?,
+        };
+        if options.light {
+            scenario.checks = Checks::Sums;
+        }
+        for pair in &options.set {
+            set(&mut scenario, pair)?;
+        }
+        if options.runs == 1 {
+            print_options(&scenario);
+        }
+        let report = samara_sim::run(scenario);
+        right &= report.violations.is_empty();
+        if options.runs == 1 {
+            print!("{report}");
+        } else {
+            println!("{}", report.row());
+            if let Some((checker, what)) = report.violations.first() {
+                println!("    WRONG ({checker}): {what}");
+            }
+        }
+        if let Some(path) = &options.plot {
+            write(path, &plot(&report)).map_err(|error| format!("{path}: {error}"))?;
+        }
+    }
+    Ok(right)
+}
+
+/// The one file that is ever written, after the run is over.
+#[allow(clippy::disallowed_methods)]
+fn write(path: &str, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)
+}
+
+/// Everything that was drawn, so that a run can be understood without running it.
+fn print_options(scenario: &Scenario) {
+    let (net, tracker) = (&scenario.net, &scenario.tracker);
+    println!(
+        "{} seed={} pieces={} piece_length={} total={}",
+        scenario.name,
+        scenario.seed,
+        scenario.total.div_ceil(scenario.piece_length.into()),
+        scenario.piece_length,
+        scenario.total
+    );
+    println!("{net:?}\n{tracker:?} checks={:?}", scenario.checks);
+    let mut at = 0;
+    while at < scenario.hosts.len() {
+        let host = &scenario.hosts[at];
+        let same = scenario.hosts[at..]
+            .iter()
+            .take_while(|other| format!("{other:?}") == format!("{host:?}"));
+        let count = same.count();
+        println!("{count} x {host:?}");
+        at += count;
+    }
+    for (at, fault) in &scenario.faults {
+        println!("at {} s: {fault:?}", at.as_nanos() / 1_000_000_000);
+    }
+    println!();
+}
+
+/// Changes one setting: for experiments.
+fn set(scenario: &mut Scenario, pair: &str) -> Result<(), String> {
+    use samara_engine::Duration;
+    let (key, value) = pair
+        .split_once('=')
+        .ok_or_else(|| format!("{pair}: not KEY=VALUE"))?;
+    let value: u64 = value
+        .parse()
+        .map_err(|_| format!("{value}: not a number"))?;
+    let size = value as usize;
+    let millis = Duration::from_millis(value);
+    let config = &mut scenario.config;
+    match key {
+        "slots" => config.upload_slots = size,
+        "slots_max" => config.upload_slots_max = size,
+        "optimistic" => config.optimistic_slots = size,
+        "peers" => config.peers_max = size,
+        "wanted" => config.peers_wanted = size,
+        "pipeline_min" => config.pipeline_min = size,
+        "pipeline_max" => config.pipeline_max = size,
+        "rechoke_min_ms" => config.rechoke_min = millis,
+        "rechoke_max_ms" => config.rechoke_max = millis,
+        "rechokes" => config.rechokes_per_transfer = value,
+        "window_min_kib" => config.serve_window_min = value << 10,
+        "window_max_kib" => config.serve_window_max = value << 10,
+        "endgame" => config.endgame_copies = value as u32,
+        "random_first" => config.random_first = value as u32,
+        "piece_kib" => scenario.piece_length = (value << 10) as u32,
+        "total_kib" => scenario.total = value << 10,
+        "delay_ms" => scenario
+            .hosts
+            .iter_mut()
+            .for_each(|host| host.link.delay = millis),
+        "buffer_kib" => scenario.net.send_buffer = value << 10,
+        "header_permille" => scenario.net.header_permille = value,
+        _ => return Err(format!("{key}: no such setting; --help shows them")),
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Whole swarms. What has to hold in every run (legality, sums, progress, the bound) is the checkers'
+//! business; a test only says what it is about.
+
+mod planted;
+mod swarms;
