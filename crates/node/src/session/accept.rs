@@ -1,0 +1,125 @@
+//! Connections that come in: who may be half open, and which torrent each one is for.
+
+use super::Inner;
+use super::shake::{self, Ours, Shaken};
+use super::socket::normal;
+use samara_proto::InfoHash;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// Connections that may be in their handshake at once; each costs a descriptor and a task. What comes
+/// beyond is closed at once, and its side will try again.
+const HALF_OPEN_MAX: usize = 256;
+/// ... from one address. Many peers may share one behind a NAT, and a demonstration runs them all on
+/// one machine; a flood from one address still leaves room for others.
+const HALF_OPEN_PER_ADDRESS: usize = 64;
+/// Pause after a failed accept: descriptors are scarce, and asking at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Counts half-open connections.
+#[derive(Debug, Default)]
+pub(crate) struct HalfOpen {
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place among the half-open connections. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    all: Arc<HalfOpen>,
+    ip: IpAddr,
+}
+
+impl HalfOpen {
+    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = counts.values().sum();
+        let here = counts.get(&ip).copied().unwrap_or(0);
+        if total >= HALF_OPEN_MAX || here >= HALF_OPEN_PER_ADDRESS {
+            return None;
+        }
+        counts.insert(ip, here + 1);
+        let all = Arc::clone(self);
+        Some(Place { all, ip })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self
+            .all
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// Accepts until the session is gone or this task is aborted; its handshakes end with it.
+pub(crate) async fn run(listener: TcpListener, session: Weak<Inner>) {
+    let half_open = Arc::new(HalfOpen::default());
+    let mut shaking = JoinSet::new();
+    loop {
+        while shaking.try_join_next().is_some() {}
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let from = normal(from);
+        let Some(place) = half_open.enter(from.ip()) else {
+            tracing::debug!(%from, "too many half-open connections");
+            continue;
+        };
+        shaking.spawn(greet(stream, from, place, session.clone()));
+    }
+}
+
+async fn greet(stream: TcpStream, from: std::net::SocketAddr, place: Place, session: Weak<Inner>) {
+    let find = |hash: InfoHash| -> Option<Ours> { session.upgrade()?.ours(hash) };
+    match shake::answer(stream, from, find).await {
+        Ok(shaken) => hand_over(shaken, place, &session),
+        Err(error) => tracing::debug!(%from, %error, "no handshake"),
+    }
+}
+
+fn hand_over(shaken: Shaken, place: Place, session: &Weak<Inner>) {
+    let Some(session) = session.upgrade() else {
+        return;
+    };
+    if let Some(torrent) = session.torrent(shaken.theirs.info_hash) {
+        torrent.connected(shaken, place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_and_given_back() {
+        let half_open = Arc::new(HalfOpen::default());
+        let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let from_one: Vec<_> = (0..100).filter_map(|_| half_open.enter(ip(1))).collect();
+        assert_eq!(from_one.len(), HALF_OPEN_PER_ADDRESS);
+        let others: Vec<_> = (2..250)
+            .flat_map(|last| (0..10).map(move |_| last))
+            .filter_map(|last| half_open.enter(ip(last)))
+            .collect();
+        assert_eq!(others.len(), HALF_OPEN_MAX - HALF_OPEN_PER_ADDRESS);
+        drop((from_one, others));
+        assert!(half_open.counts.lock().expect("lock").is_empty());
+        assert!(half_open.enter(ip(1)).is_some());
+    }
+}

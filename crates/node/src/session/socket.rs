@@ -1,0 +1,102 @@
+//! Sockets as we want them: listeners for both families, connections that send at once.
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+/// Connections that the kernel keeps for us until we accept them. A fleet that starts at once comes
+/// in one burst; the kernel cuts this to its own limit.
+const BACKLOG: i32 = 1024;
+/// A dial that takes longer is given up. A lost SYN is sent again after 1 and 3 s, so two may be lost.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(6);
+/// Payload that the kernel takes beyond what it has sent, bytes. "Served" then means nearly sent: what is
+/// queued below us can no longer be overtaken by a choke or an urgent message. 128 KiB is two of the
+/// largest segments, enough to keep a loopback or 10 Gbit/s transfer going between two turns.
+const NOTSENT_LOWAT: u32 = 128 * 1024;
+
+/// A listener on `addr`. The unspecified IPv6 address takes IPv4 as well where the system can do that.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        let _ = socket.set_only_v6(false);
+    }
+    // A port is free again at once when a program is restarted; two programs still cannot share it.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Connects to `addr`, from the address that we listen on if that is a particular one, so that trackers
+/// and peers see us where we can be reached.
+pub(crate) async fn dial(addr: SocketAddr, listen: IpAddr) -> io::Result<TcpStream> {
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if binds(listen, addr.ip()) {
+        socket.bind(SocketAddr::new(listen, 0))?;
+    }
+    let stream = timeout(CONNECT_TIMEOUT, socket.connect(addr))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
+    Ok(stream)
+}
+
+/// Whether a connection to `to` is made from `listen`: it must be a particular address that has a way
+/// there, and a loopback address has none to the outside.
+fn binds(listen: IpAddr, to: IpAddr) -> bool {
+    !listen.is_unspecified()
+        && listen.is_ipv4() == to.is_ipv4()
+        && listen.is_loopback() == to.is_loopback()
+}
+
+/// What every peer connection is set to.
+pub(crate) fn tune(stream: &TcpStream) {
+    // A connection works without these, only slower: a system that lacks one is no error.
+    let _ = stream.set_nodelay(true);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(NOTSENT_LOWAT);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (SockRef::from(stream), NOTSENT_LOWAT);
+}
+
+/// IPv4 addresses that came through an IPv6 socket, as what they are.
+pub(crate) fn normal(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_unspecified_address_takes_both_families() {
+        let Ok(listener) = listen("[::]:0".parse().expect("address")) else {
+            return; // a machine without IPv6
+        };
+        let port = listener.local_addr().expect("bound").port();
+        let to = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port);
+        let any = IpAddr::from([0, 0, 0, 0]);
+        let (dialled, accepted) = tokio::join!(dial(to, any), listener.accept());
+        dialled.expect("connected");
+        let (_, from) = accepted.expect("accepted");
+        assert!(normal(from).is_ipv4(), "{from}");
+    }
+
+    #[test]
+    fn connections_are_made_from_a_particular_address_only() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("address");
+        assert!(binds(ip("10.0.0.1"), ip("10.0.0.2")));
+        assert!(binds(ip("127.0.0.2"), ip("127.0.0.1")));
+        assert!(!binds(ip("0.0.0.0"), ip("10.0.0.2")));
+        assert!(!binds(ip("127.0.0.1"), ip("8.8.8.8")));
+        assert!(!binds(ip("10.0.0.1"), ip("::1")));
+    }
+}

@@ -1,0 +1,230 @@
+//! Opening a torrent: the journal, the files, and what must be hashed again. Runs on a blocking thread.
+
+use super::{Mode, Outcome, Shared, TorrentEvent};
+use crate::error::NodeError;
+use samara_disk::check::{CheckError, Control, verify_some};
+use samara_disk::resume::{Journal, Recovered};
+use samara_disk::store::{DiskError, JOURNAL_FOLDER, Store, StoreOptions};
+use samara_proto::Bitfield;
+use samara_proto::metainfo::Info;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Shortest time between two events of progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// What is needed to open a torrent.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) info: Arc<Info>,
+    pub(super) root: PathBuf,
+    pub(super) mode: Mode,
+    pub(super) trust_existing: bool,
+    pub(super) threads: usize,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// An open torrent.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) store: Arc<Store>,
+    pub(super) journal: Option<Journal>,
+    pub(super) have: Bitfield,
+    /// Whole files need no checking any more.
+    pub(super) files_checked: bool,
+}
+
+/// Why a torrent is not opened.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It was told to stop.
+    Cancelled,
+    /// The data to be seeded are not those of the torrent.
+    Mismatch(Outcome),
+    Error(NodeError),
+}
+
+impl From<DiskError> for Failure {
+    fn from(error: DiskError) -> Self {
+        Self::Error(NodeError::disk(&error))
+    }
+}
+
+impl From<CheckError> for Failure {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Cancelled => Self::Cancelled,
+            CheckError::Disk(error) => error.into(),
+        }
+    }
+}
+
+pub(super) fn open(opening: &Opening) -> Result<Opened, Failure> {
+    match opening.mode {
+        Mode::Get => open_to_get(opening),
+        Mode::Seed => open_to_seed(opening),
+    }
+}
+
+fn open_to_get(opening: &Opening) -> Result<Opened, Failure> {
+    let info = &opening.info;
+    let (mut journal, recovered) = Journal::open(Arc::clone(info), &opening.root)
+        .map_err(|error| Failure::Error(NodeError::Disk(error.to_string())))?;
+    opening.warn(&recovered);
+    // Looked at before the files are made, which gives them their length.
+    let suspects = if recovered.fresh {
+        opening.data_on_disk()
+    } else {
+        recovered.recheck
+    };
+    let store = Store::open(Arc::clone(info), &opening.root, StoreOptions::default())?;
+    let right = opening.check(&store, &suspects)?;
+    journal.record(right.iter());
+    journal.reject(suspects.iter().filter(|piece| !right.get(*piece)));
+    let mut have = recovered.have;
+    for piece in right.iter() {
+        have.set(piece);
+    }
+    Ok(Opened {
+        store: Arc::new(store),
+        journal: Some(journal),
+        files_checked: recovered.complete && have.is_full(),
+        have,
+    })
+}
+
+fn open_to_seed(opening: &Opening) -> Result<Opened, Failure> {
+    let info = &opening.info;
+    let options = StoreOptions {
+        follow_links: true,
+        ..StoreOptions::read_only()
+    };
+    let store = Store::open(Arc::clone(info), &opening.root, options)?;
+    let all = Bitfield::full(info.geometry.pieces());
+    let have = if opening.trust_existing {
+        all
+    } else {
+        let known = opening.known_to_journal();
+        let mut suspects = all;
+        for piece in known.iter() {
+            suspects.clear(piece);
+        }
+        let right = opening.check(&store, &suspects)?;
+        if let Some(outcome) = mismatch(&store, &suspects, &right) {
+            return Err(Failure::Mismatch(outcome));
+        }
+        Bitfield::full(info.geometry.pieces())
+    };
+    Ok(Opened {
+        store: Arc::new(store),
+        journal: None,
+        have,
+        files_checked: true,
+    })
+}
+
+impl Opening {
+    /// What a download into the same folder has verified, and what has not changed since. A journal is
+    /// only read here: seeding leaves nothing behind in somebody's folder.
+    fn known_to_journal(&self) -> Bitfield {
+        let none = Bitfield::empty(self.info.geometry.pieces());
+        let name = format!("{}.redb", self.info.info_hash());
+        if !self.root.join(JOURNAL_FOLDER).join(name).is_file() {
+            return none;
+        }
+        match Journal::open(Arc::clone(&self.info), &self.root) {
+            Ok((_, recovered)) => recovered.have,
+            Err(_) => none,
+        }
+    }
+
+    fn warn(&self, recovered: &Recovered) {
+        if let Some(text) = &recovered.warning {
+            tracing::warn!("{text}");
+            self.shared.bus.say(TorrentEvent::Notice(text.clone()));
+        }
+    }
+
+    /// Pieces of which something is on disk already.
+    fn data_on_disk(&self) -> Bitfield {
+        let mut pieces = Bitfield::empty(self.info.geometry.pieces());
+        let options = StoreOptions::read_only();
+        let Ok(store) = Store::open(Arc::clone(&self.info), &self.root, options) else {
+            return pieces; // nothing there; or something that opening it for writing will name
+        };
+        for (file, index) in self.info.files.iter().zip(0u32..) {
+            let Some(found) = store.fingerprint(index) else {
+                continue;
+            };
+            let there = found.size.min(file.length);
+            for piece in store.layout().pieces_of(file.offset, there) {
+                pieces.set(piece);
+            }
+        }
+        pieces
+    }
+
+    /// Which of `pieces` are right on disk.
+    fn check(&self, store: &Store, pieces: &Bitfield) -> Result<Bitfield, Failure> {
+        if pieces.count() == 0 {
+            return Ok(pieces.clone());
+        }
+        let geometry = &self.info.geometry;
+        let total = pieces
+            .iter()
+            .map(|piece| u64::from(geometry.data_len(piece)))
+            .sum();
+        let done = AtomicU64::new(0);
+        let said = Mutex::new(Instant::now());
+        let say = |done: u64| {
+            let done = done.min(total);
+            self.shared.bus.say(TorrentEvent::Verifying { done, total });
+        };
+        say(0);
+        let progress = |bytes: u64| {
+            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.elapsed() >= PROGRESS_EVERY {
+                *said = Instant::now();
+                say(done);
+            }
+        };
+        let control = Control {
+            threads: self.threads,
+            progress: &progress,
+            cancel: &self.shared.cancel,
+        };
+        let right = verify_some(store, pieces, control)?;
+        say(total);
+        Ok(right)
+    }
+}
+
+/// What is wrong with data that are to be seeded, if anything.
+fn mismatch(store: &Store, suspects: &Bitfield, right: &Bitfield) -> Option<Outcome> {
+    let info = store.info();
+    let wrong: Vec<u32> = suspects.iter().filter(|piece| !right.get(*piece)).collect();
+    let first = *wrong.first()?;
+    let pieces = info.geometry.pieces();
+    let start = info.geometry.piece_start(first);
+    let len = u64::from(info.geometry.data_len(first));
+    let file = store.layout().files_in(start, len).next();
+    let path = file.and_then(|file| store.path(file)).unwrap_or_default();
+    let missing = file.is_some_and(|file| store.fingerprint(file).is_none());
+    let what = if missing {
+        "is missing"
+    } else {
+        "differs from the torrent"
+    };
+    Some(Outcome::Mismatch {
+        have: pieces - wrong.len() as u32,
+        pieces,
+        message: format!(
+            "{} {what} ({} of {pieces} pieces are wrong)",
+            path.display(),
+            wrong.len()
+        ),
+    })
+}
