@@ -44,17 +44,4 @@ impl<'a, B: AsRef<[u8]>> Message<'a, B> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// Hands over the bytes in order, in slices of any length.
-    pub(super) fn for_each(&self, mut take: impl FnMut(&[u8])) {
-        for part in self.parts {
-            take(part.as_ref());
-        }
-        let mut left = self.zeros;
-        while left > 0 {
-            let step = left.min(ZEROS.len() as u64);
-            take(&ZEROS[..step as usize]);
-            left -= step;
-        }
-    }
 }
