@@ -327,7 +327,11 @@ impl Store {
             let life = end.told.max(end.pace) * self.config.expiry_tenths / 10;
             end.expires = now + life.max(self.config.shortest_life);
         }
-        let min = (seconds / 2).clamp(1, (self.config.longest_min_interval / 1_000).max(1));
+        // aria2 comes as often as `min interval` allows while it has nobody to talk to.
+        let min = match role {
+            Role::Waiting => seconds,
+            _ => (seconds / 2).clamp(1, (self.config.longest_min_interval / 1_000).max(1)),
+        };
         AnnounceReply {
             interval: u32::try_from(seconds).unwrap_or(u32::MAX),
             min_interval: u32::try_from(min).ok(),
