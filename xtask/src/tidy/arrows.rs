@@ -19,11 +19,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
         "samara-sim",
         &["samara-engine", "samara-tracker", "samara-proto"],
     ),
-    // Of the engine only what node hands out again: its settings and its numbers.
+    // Of the engine only the types in node's interface: settings, phases, numbers.
     (
         "samara",
         &[
             "samara-node",
+            "samara-engine",
             "samara-tracker",
             "samara-disk",
             "samara-proto",

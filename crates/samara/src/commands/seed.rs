@@ -1,0 +1,60 @@
+//! `samara seed`: serves what is already here.
+
+use super::App;
+use super::get::{add, with_trackers};
+use crate::args::SeedCmd;
+use crate::exit::{Exit, Failure};
+use crate::follow::{Plan, follow};
+use crate::load::Source;
+use crate::peerless;
+use samara_node::{Mode, Session};
+use samara_proto::metainfo::Metainfo;
+
+/// Checks (or trusts the journal of an earlier run), then serves.
+pub async fn run(app: &App, args: SeedCmd) -> Result<(), Failure> {
+    if !args.data.is_dir() {
+        return Err(Failure::failed(format!(
+            "cannot seed from {}: it is not a folder; --data names the folder that holds the data",
+            args.data.display()
+        )));
+    }
+    let source = Source::of(&args.torrent)?;
+    let session = peerless::session(app, app.settings.listen).await?;
+    let done = seed(app, &args, source, &session).await;
+    session.stop().await;
+    done
+}
+
+async fn seed(app: &App, args: &SeedCmd, source: Source, session: &Session) -> Result<(), Failure> {
+    let metainfo: Metainfo = match source {
+        Source::Torrent(metainfo) => *metainfo,
+        Source::Url(url) => peerless::fetch_with(app, session, &url).await?,
+        Source::Magnet(_) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "a magnet link holds no hashes to check the data against; name a .torrent file",
+            ));
+        }
+    };
+    let metainfo = with_trackers(metainfo, &args.tracker);
+    let (torrent, plan) = add(
+        app,
+        session,
+        metainfo,
+        &args.data,
+        Mode::Seed,
+        args.seed,
+        args.peer.clone(),
+        false,
+    )
+    .await?;
+    follow(
+        app,
+        &torrent,
+        Plan {
+            quiet_complete: true,
+            ..plan
+        },
+    )
+    .await
+}

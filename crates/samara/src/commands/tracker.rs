@@ -1,0 +1,94 @@
+//! `samara tracker`.
+
+use super::App;
+use crate::args;
+use crate::exit::{Exit, Failure};
+use crate::host;
+use crate::out::Event;
+use crate::out::units::count;
+use samara_tracker::serve::{ServeConfig, ServeError, Server};
+use samara_tracker::swarm;
+use std::net::SocketAddr;
+
+/// Serves until it is stopped. A tracker is never done, so that a signal is its good end.
+pub async fn run(app: &App, args: args::Tracker) -> Result<(), Failure> {
+    if args.udp.is_some() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--udp: trackers over UDP (BEP 15) are not there yet; use --http",
+        ));
+    }
+    let server = bind(args.http, args.allow_seedless).map_err(Failure::failed)?;
+    let listen = server.local_addr();
+    let announce = format!(
+        "http://{}/announce",
+        host::in_url(&host_for(listen, None), listen.port())
+    );
+    app.out.event(&Event::TrackerReady {
+        role: "tracker",
+        listen,
+        announce: &announce,
+    });
+    app.out.result(&announce);
+    app.out.note(&format!(
+        "the tracker listens on {listen}; http://{listen}/ shows its swarms; press Ctrl-C to end"
+    ));
+    let handle = server.handle();
+    let stop = app.stop.clone();
+    server
+        .run(async move {
+            stop.asked().await;
+        })
+        .await;
+    let stats = handle.stats();
+    app.out.note(&format!(
+        "{} answered, {} made",
+        count(stats.announces, "announce"),
+        count(stats.downloaded, "copy")
+    ));
+    app.out.event(&Event::Stopped {
+        uploaded: 0,
+        downloaded: 0,
+        complete: true,
+    });
+    Ok(())
+}
+
+/// A tracker with the program's settings.
+pub fn bind(listen: SocketAddr, allow_seedless: bool) -> Result<Server, ServeError> {
+    let policy = swarm::Config {
+        allow_seedless,
+        ..swarm::Config::default()
+    };
+    Server::bind(ServeConfig {
+        listen,
+        policy,
+        ..ServeConfig::default()
+    })
+}
+
+/// What other hosts call a server on `listen`: what the user says, else the address that it is bound
+/// to, else one that is likely to be reachable.
+pub fn host_for(listen: SocketAddr, said: Option<&str>) -> String {
+    match said {
+        Some(host) => host.to_owned(),
+        None if listen.ip().is_unspecified() => host::reachable_address().to_string(),
+        None => listen.ip().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_what_others_can_reach() {
+        let on = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert_eq!(host_for(on("10.1.2.3:80"), None), "10.1.2.3");
+        assert_eq!(
+            host_for(on("0.0.0.0:80"), Some("files.example.org")),
+            "files.example.org"
+        );
+        assert_ne!(host_for(on("0.0.0.0:80"), None), "0.0.0.0");
+    }
+}
