@@ -124,10 +124,10 @@ mod linux {
 
     /// tmpfs and ramfs are page cache and nothing else.
     fn lives_in_memory(file: &File) -> bool {
-        const TMPFS: i64 = 0x0102_1994;
-        const RAMFS: i64 = 0x8584_58f6;
+        const TMPFS: i128 = 0x0102_1994;
+        const RAMFS: i128 = 0x8584_58f6;
         rustix::fs::fstatfs(file).is_ok_and(|stat| {
-            let kind = i64::from(stat.f_type);
+            let kind = i128::from(stat.f_type);
             kind == TMPFS || kind == RAMFS
         })
     }

@@ -14,7 +14,7 @@ use crate::tracker::{Announcer, is_supported};
 use crate::workers::Workers;
 use bytes::Bytes;
 use samara_disk::store::Store;
-use samara_engine::{Input, Instant, Outputs, PeerKey, Seed, Spec};
+use samara_engine::{FilesOutcome, Input, Instant, Outputs, PeerKey, Seed, Spec};
 use samara_proto::wire::Frame;
 use samara_proto::{PeerId, Span};
 use std::collections::{BTreeMap, VecDeque};
@@ -32,7 +32,7 @@ const BATCHES_MAX: usize = 64;
 /// Facts or batches taken in one turn, so that outputs are not held back for long.
 const TURN_MAX: usize = 32;
 /// How often numbers for people are refreshed.
-const SNAPSHOT_EVERY: Duration = Duration::from_millis(250);
+const SNAPSHOT_EVERY: samara_engine::Duration = samara_engine::Duration::from_millis(250);
 
 /// What a torrent's task gets from its session.
 #[derive(Debug)]
@@ -102,6 +102,8 @@ pub(super) struct Driver {
     /// Dials and announces under way; they end with this task.
     pub(super) errands: JoinSet<()>,
     snapshot_at: Instant,
+    /// Something has happened since the last snapshot.
+    stale: bool,
     pub(super) began: Instant,
     pub(super) failure: Option<NodeError>,
     pub(super) stopped: bool,
@@ -144,7 +146,11 @@ impl Driver {
         let (batch_sender, batches) = channel(BATCHES_MAX);
         Self {
             engine,
-            keeper: Keeper::new(opened.journal, setting.shared.facts.clone()),
+            keeper: Keeper::new(
+                opened.journal,
+                opened.files_checked,
+                setting.shared.facts.clone(),
+            ),
             setting,
             store: opened.store,
             trackers,
@@ -161,6 +167,7 @@ impl Driver {
             batch_sender,
             errands: JoinSet::new(),
             snapshot_at: now,
+            stale: true,
             began: now,
             failure: None,
             stopped: false,
@@ -188,6 +195,7 @@ impl Driver {
             take_ready(TURN_MAX, &mut facts, || self.inbox.try_recv().ok());
             take_ready(TURN_MAX, &mut batches, || self.batches.try_recv().ok());
             self.now = self.setting.clock.now();
+            self.stale |= !facts.is_empty() || !batches.is_empty();
             for fact in facts.drain(..) {
                 self.take_fact(fact);
             }
@@ -225,10 +233,15 @@ impl Driver {
                 self.keeper.commit(&self.store);
                 self.say(Input::Stop);
             }
-            Fact::Say(input) => self.say(input),
+            Fact::Say(input) => {
+                if let Input::FilesChecked(FilesOutcome::BadPieces(pieces)) = &input {
+                    self.keeper.reject(pieces);
+                }
+                self.say(input);
+            }
             Fact::Connected { shaken, place } => self.connect(shaken, place),
             Fact::Announced { words, result } => self.announced(words, result),
-            Fact::Journaled(warning) => self.keeper.committed(warning, &self.setting.shared.bus),
+            Fact::Journaled => self.keeper.committed(&self.setting.shared.bus),
         }
     }
 
@@ -294,19 +307,24 @@ impl Driver {
         }
         while self.errands.try_join_next().is_some() {}
         if self.snapshot_at <= self.now {
-            let snapshot = self.engine.snapshot(self.now);
-            self.setting.shared.set_snapshot(snapshot);
-            self.snapshot_at =
-                self.now + samara_engine::Duration::from_nanos(nanos(SNAPSHOT_EVERY));
+            self.take_snapshot();
         }
         self.keeper.commit_if_due(&self.store);
+    }
+
+    /// Refreshes the numbers for people.
+    pub(super) fn take_snapshot(&mut self) {
+        let snapshot = self.engine.snapshot(self.now);
+        self.setting.shared.set_snapshot(snapshot);
+        self.snapshot_at = self.now + SNAPSHOT_EVERY;
+        self.stale = false;
     }
 
     /// When to wake up if nothing happens.
     fn due(&self) -> tokio::time::Instant {
         let mut at = self.engine.deadline().at;
-        // A torrent without peers has nothing to show that changes by itself.
-        if !self.links.is_empty() {
+        // Rates change by themselves while there are peers; without any, nothing does.
+        if self.stale || !self.links.is_empty() {
             at = at.min(self.snapshot_at);
         }
         let due = self.setting.clock.timer(at);
@@ -333,10 +351,6 @@ impl Driver {
         });
         self.failure.map_or(Outcome::Stopped, Outcome::Failed)
     }
-}
-
-fn nanos(length: Duration) -> u64 {
-    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn take_ready<T>(most: usize, into: &mut Vec<T>, mut next: impl FnMut() -> Option<T>) {

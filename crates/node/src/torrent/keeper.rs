@@ -4,9 +4,10 @@
 use super::{Bus, Fact, TorrentEvent};
 use samara_disk::resume::Journal;
 use samara_disk::store::Store;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// A verified piece is in the journal after this long at the latest.
@@ -14,33 +15,52 @@ const COMMIT_EVERY: Duration = Duration::from_secs(2);
 /// ... or when this many bytes wait for it: what a kill can cost at most on a fast network.
 const COMMIT_BYTES: u64 = 64 << 20;
 
+/// What a commit gives back: the journal, and what went wrong in words.
+type Done = (Box<Journal>, Option<String>);
+
+/// Where the journal is. It has one owner at a time, so that it is closed, and its lock gone, when the
+/// torrent says that it has ended.
+#[derive(Debug)]
+enum Place {
+    /// Nothing is written in this mode.
+    Nowhere,
+    Here(Box<Journal>),
+    /// With a commit under way.
+    Away(oneshot::Receiver<Done>),
+}
+
 /// Collects what is to be recorded, and commits it on blocking threads, one commit at a time.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    /// `None`: nothing is written in this mode.
-    journal: Option<Arc<Mutex<Journal>>>,
+    journal: Place,
     facts: UnboundedSender<Fact>,
     /// Pieces that are not with the journal yet. At most as many as the torrent has.
     pieces: Vec<u32>,
+    /// Pieces that were recorded and turned out to be wrong on disk.
+    rejected: Vec<u32>,
     bytes: u64,
     /// When the first of them came.
     since: Option<Instant>,
-    busy: bool,
+    /// All whole files were checked, in this run or before.
     complete: bool,
     /// The last warning, which is not repeated.
     warned: Option<String>,
 }
 
 impl Keeper {
-    pub(super) fn new(journal: Option<Journal>, facts: UnboundedSender<Fact>) -> Self {
+    pub(super) fn new(
+        journal: Option<Journal>,
+        complete: bool,
+        facts: UnboundedSender<Fact>,
+    ) -> Self {
         Self {
-            journal: journal.map(|journal| Arc::new(Mutex::new(journal))),
+            journal: journal.map_or(Place::Nowhere, |journal| Place::Here(Box::new(journal))),
             facts,
             pieces: Vec::new(),
+            rejected: Vec::new(),
             bytes: 0,
             since: None,
-            busy: false,
-            complete: false,
+            complete,
             warned: None,
         }
     }
@@ -51,9 +71,29 @@ impl Keeper {
         self.since.get_or_insert_with(Instant::now);
     }
 
+    /// Pieces that are not what they were when they were recorded.
+    pub(super) fn reject(&mut self, pieces: &[u32]) {
+        self.pieces.retain(|piece| !pieces.contains(piece));
+        self.rejected.extend_from_slice(pieces);
+        self.complete = false;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Takes what waits into the journal. A piece that was rejected may have been fetched again since.
+    fn news(&mut self) -> impl FnOnce(&mut Journal) + use<> {
+        let rejected = std::mem::take(&mut self.rejected);
+        let (pieces, complete) = (std::mem::take(&mut self.pieces), self.complete);
+        move |journal| {
+            journal.reject(rejected);
+            journal.record(pieces);
+            journal.mark_complete(complete && journal.have().is_full());
+        }
+    }
+
     /// When a commit is due; `None` if there is nothing to commit, or one is under way.
     pub(super) fn due(&self) -> Option<Instant> {
-        let since = self.since.filter(|_| !self.busy)?;
+        let here = matches!(self.journal, Place::Here(_));
+        let since = self.since.filter(|_| here)?;
         if self.bytes >= COMMIT_BYTES {
             Some(since)
         } else {
@@ -76,41 +116,34 @@ impl Keeper {
     /// Commits now, or as soon as the commit that is under way is done.
     pub(super) fn commit(&mut self, store: &Arc<Store>) {
         self.bytes = COMMIT_BYTES;
-        let now = Instant::now();
-        self.since.get_or_insert(now);
-        if self.busy {
-            return;
-        }
-        let Some(work) = self.work(store) else {
-            return;
-        };
-        self.busy = true;
-        let facts = self.facts.clone();
-        tokio::task::spawn_blocking(move || {
-            let _ = facts.send(Fact::Journaled(work()));
-        });
-    }
-
-    fn work(&mut self, store: &Arc<Store>) -> Option<impl FnOnce() -> Option<String> + use<>> {
-        let pieces = std::mem::take(&mut self.pieces);
-        self.bytes = 0;
-        self.since = None;
-        let journal = Arc::clone(self.journal.as_ref()?);
-        let (store, complete) = (Arc::clone(store), self.complete);
-        Some(move || {
-            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-            journal.record(pieces);
-            if complete {
-                journal.mark_complete(true);
+        self.since.get_or_insert_with(Instant::now);
+        match std::mem::replace(&mut self.journal, Place::Nowhere) {
+            Place::Here(mut journal) => {
+                let news = self.news();
+                let (store, facts) = (Arc::clone(store), self.facts.clone());
+                let (give_back, done) = oneshot::channel();
+                self.bytes = 0;
+                self.since = None;
+                self.journal = Place::Away(done);
+                tokio::task::spawn_blocking(move || {
+                    news(&mut journal);
+                    let failed = journal.commit(&store).err();
+                    let _ = give_back.send((journal, failed.map(|error| error.to_string())));
+                    let _ = facts.send(Fact::Journaled);
+                });
             }
-            journal.commit(&store).err().map(|error| error.to_string())
-        })
+            elsewhere => self.journal = elsewhere,
+        }
     }
 
     /// A commit is done.
-    pub(super) fn committed(&mut self, warning: Option<String>, bus: &Bus) {
-        self.busy = false;
-        self.warn(warning, bus);
+    pub(super) fn committed(&mut self, bus: &Bus) {
+        if let Place::Away(done) = &mut self.journal
+            && let Ok((journal, warning)) = done.try_recv()
+        {
+            self.journal = Place::Here(journal);
+            self.warn(warning, bus);
+        }
     }
 
     fn warn(&mut self, warning: Option<String>, bus: &Bus) {
@@ -123,16 +156,29 @@ impl Keeper {
         }
     }
 
-    /// The last commit, after everything else. A commit under way holds the journal until it is done.
+    /// The last commit, after everything else. The journal is closed when this returns.
     pub(super) async fn close(&mut self, store: &Arc<Store>, bus: &Bus) {
-        let Some(work) = self.work(store) else {
-            return;
+        let mut journal = match std::mem::replace(&mut self.journal, Place::Nowhere) {
+            Place::Nowhere => return,
+            Place::Here(journal) => journal,
+            Place::Away(done) => {
+                let Ok((journal, warning)) = done.await else {
+                    return; // the commit has panicked, and has said so
+                };
+                self.warn(warning, bus);
+                journal
+            }
         };
-        let warning = match tokio::task::spawn_blocking(work).await {
-            Ok(warning) => warning,
+        let (news, complete) = (self.news(), self.complete);
+        let store = Arc::clone(store);
+        let closing = tokio::task::spawn_blocking(move || {
+            news(&mut journal);
+            journal.finish(&store, complete).err()
+        });
+        let warning = match closing.await {
+            Ok(failed) => failed.map(|error| error.to_string()),
             Err(error) => Some(format!("the journal could not be written: {error}")),
         };
         self.warn(warning, bus);
-        self.journal = None;
     }
 }

@@ -98,8 +98,8 @@ pub(crate) enum Fact {
         words: Announce,
         result: Result<Answer, String>,
     },
-    /// A commit of the journal is done; the text says what went wrong.
-    Journaled(Option<String>),
+    /// A commit of the journal is done.
+    Journaled,
 }
 
 /// What the handles and the task of a torrent share.

@@ -186,6 +186,8 @@ impl Driver {
     }
 
     fn tell_complete(&mut self) {
+        // Who hears of it and asks for numbers gets those of a whole torrent.
+        self.take_snapshot();
         let info = &self.setting.shared.info;
         let hashed = |file: &samara_proto::metainfo::File| {
             file.length == 0 || file.sha1.is_some() || file.root.is_some()

@@ -1,0 +1,6 @@
+//! Real sockets, real files: sessions on loopback.
+
+mod harness;
+mod hostile;
+mod swarm;
+mod trouble;
