@@ -1,5 +1,7 @@
 //! Runs swarms from seed numbers: `samara-sim --seed N [--hosts N] [--scenario NAME] [--runs N]`.
 
+use samara_sim::World;
+use samara_sim::checkers::Log;
 use samara_sim::report::{HEAD, plot};
 use samara_sim::scenario::{Checks, NAMES, Scenario, drawn, named};
 use std::process::ExitCode;
@@ -12,6 +14,7 @@ usage: samara-sim [--seed N] [--scenario NAME] [--hosts N] [--runs N] [options]
   --hosts N        leeches, where the setting leaves that open
   --runs N         so many seeds, one after the other, a line each
   --plot FILE      pieces over time as SVG (one run)
+  --log HOST       what this host says, hears and wants, a line each, on standard error
   --light          sums only, no message is checked: for large swarms
   --set KEY=VALUE  a number of the engine's settings (repeatable; see below)
   --list           the settings with a name
@@ -26,6 +29,7 @@ struct Options {
     hosts: Option<usize>,
     runs: u64,
     plot: Option<String>,
+    log: Option<u32>,
     light: bool,
     set: Vec<String>,
 }
@@ -57,6 +61,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         hosts: None,
         runs: 1,
         plot: None,
+        log: None,
         light: false,
         set: Vec::new(),
     };
@@ -68,6 +73,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("hosts") => options.hosts = Some(parser.value()?.parse()?),
             Long("runs") => options.runs = parser.value()?.parse()?,
             Long("plot") => options.plot = Some(parser.value()?.string()?),
+            Long("log") => options.log = Some(parser.value()?.parse()?),
             Long("light") => options.light = true,
             Long("set") => options.set.push(parser.value()?.string()?),
             Long("list") => {
@@ -106,7 +112,11 @@ fn go(options: &Options) -> Result<bool, String> {
         if options.runs == 1 {
             print_options(&scenario);
         }
-        let report = samara_sim::run(scenario);
+        let mut world = World::new(scenario);
+        if let Some(host) = options.log {
+            world.watch(Box::new(Log::new(host, std::io::stderr())));
+        }
+        let report = world.run();
         right &= report.violations.is_empty();
         if options.runs == 1 {
             print!("{report}");

@@ -65,10 +65,11 @@ impl Ledger {
                 if let Some(line) = self.lines.get_mut(flow.0 as usize) {
                     line.up = false;
                     line.asked = VecDeque::new();
-                    line.have = Bitfield::empty(0);
                 }
+                // The other end may not know yet: what it has heard stays until it does.
                 if let Some(line) = self.lines.get_mut(flow.back().0 as usize) {
                     line.due = VecDeque::new();
+                    line.have = Bitfield::empty(0);
                 }
             }
             Seen::Said { flow, message } => self.said(flow, message),

@@ -5,6 +5,7 @@ mod conservation;
 mod ledger;
 mod legality;
 mod limits;
+mod log;
 mod progress;
 mod trace;
 
@@ -15,6 +16,7 @@ pub use conservation::Conservation;
 pub use ledger::{Ledger, Line};
 pub use legality::Legality;
 pub use limits::{FluidBound, Waste};
+pub use log::Log;
 pub use progress::Progress;
 pub use trace::Trace;
 

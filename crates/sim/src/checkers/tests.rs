@@ -243,7 +243,7 @@ fn impossible_speed_and_waste_are_noticed() {
     );
     assert!(!judge(&mut FluidBound::new(&stage), &[], &fast).is_empty());
     let mut waste = sums();
-    waste.hosts[1].says = Some([0, 0, 65 * u64::from(BLOCK), 0]);
+    waste.hosts[1].says = Some([0, 0, 129 * u64::from(BLOCK), 0]);
     assert_eq!(
         judge(&mut Waste::new(&stage), &[], &sums()),
         Vec::<String>::new()

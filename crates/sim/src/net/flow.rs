@@ -28,6 +28,8 @@ pub(super) struct Flow<C> {
     pub(super) buffered: u64,
     /// Sent and not delivered.
     pub(super) flight: VecDeque<Parcel<C>>,
+    /// The first so many of them have reached the downlink and wait for it.
+    pub(super) arrived: usize,
     pub(super) last_arrival: Instant,
     pub(super) window: u64,
     /// Bytes sent and not acknowledged.
@@ -60,6 +62,7 @@ impl<C> Flow<C> {
             taken: 0,
             buffered: 0,
             flight: VecDeque::new(),
+            arrived: 0,
             last_arrival: Instant::ZERO,
             window: FIRST_WINDOW,
             unacked: 0,
@@ -124,10 +127,22 @@ impl<C> Flow<C> {
         turn
     }
 
-    /// Wire bytes of the next `count` parcels under way.
-    pub(super) fn flight_wire(&self, count: u16) -> u64 {
-        let next = self.flight.iter().take(usize::from(count));
-        next.map(|parcel| u64::from(parcel.wire)).sum()
+    /// The next `count` parcels under way reach the downlink; the answer is their bytes.
+    pub(super) fn arrive(&mut self, count: u16) -> u64 {
+        let next = self
+            .flight
+            .iter()
+            .skip(self.arrived)
+            .take(usize::from(count));
+        let bytes = next.map(|parcel| u64::from(parcel.wire)).sum();
+        self.arrived = (self.arrived + usize::from(count)).min(self.flight.len());
+        bytes
+    }
+
+    /// The downlink has taken the next parcel.
+    pub(super) fn land(&mut self) -> Option<Parcel<C>> {
+        self.arrived = self.arrived.saturating_sub(1);
+        self.flight.pop_front()
     }
 
     /// Nothing more will be sent. The answer is the payload that is lost, bytes.
@@ -146,6 +161,7 @@ impl<C> Flow<C> {
         let lost = self.flight.iter().map(|parcel| u64::from(parcel.payload));
         let lost = lost.sum();
         self.flight = VecDeque::new();
+        self.arrived = 0;
         self.acks = VecDeque::new();
         lost
     }

@@ -268,8 +268,8 @@ impl<C> Network<C> {
                 self.pump(now, link, later);
             }
             NetEvent::Arrive(flow, count) => {
-                let line = &self.flows[flow.0 as usize];
-                let bytes: u64 = line.flight_wire(count);
+                let line = &mut self.flows[flow.0 as usize];
+                let bytes = line.arrive(count);
                 let to = &mut self.links[line.to as usize];
                 let takes = samara_engine::time::time_for(bytes, to.spec.down);
                 to.down_free = now.max(to.down_free + takes);
@@ -353,7 +353,7 @@ impl<C> Network<C> {
         let mut bytes = 0;
         for _ in 0..count {
             // A closed flow has nothing under way any more.
-            let Some(parcel) = line.flight.pop_front() else {
+            let Some(parcel) = line.land() else {
                 return;
             };
             bytes += u64::from(parcel.wire);

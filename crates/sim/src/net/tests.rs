@@ -310,3 +310,28 @@ fn the_send_buffer_says_what_is_taken() {
     rig.run(Duration::from_secs(10));
     assert_eq!(rig.taken, 100 * u64::from(BLOCK));
 }
+
+#[test]
+fn a_full_downlink_counts_every_parcel_once() {
+    // Blocks and messages mixed, from two senders that are each faster than the receiver.
+    let links = [
+        link(10 * MB, MB, 3),
+        link(10 * MB, MB, 5),
+        link(MB, MB / 2, 1),
+    ];
+    let mut rig = Rig::new(plain(), &links);
+    let flows = [rig.net.open(0, 2), rig.net.open(1, 2)];
+    for number in 0..200 {
+        for flow in flows {
+            rig.send(flow, number, 9, 0);
+            rig.send(flow, number, BLOCK, BLOCK);
+        }
+    }
+    rig.run(Duration::from_secs(100));
+    let all = 400 * u64::from(BLOCK + 9);
+    assert_eq!(rig.net.counts(2).wire_down, all);
+    let last = rig.got.last().expect("some").0;
+    let took = last.since(Instant::ZERO).as_nanos() as f64 / 1e9;
+    let least = all as f64 / (MB as f64 / 2.0);
+    assert!((least..least * 1.01).contains(&took), "{took} of {least}");
+}
