@@ -23,7 +23,11 @@ use samara_proto::{InfoHash, PeerId};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Mutex as TurnMutex;
 use url::Url;
+
+/// What a tracker wants to be told again (`trackerid`).
+type TrackerId = Option<Vec<u8>>;
 
 /// What one torrent tells trackers of itself.
 #[derive(Debug)]
@@ -36,9 +40,10 @@ pub(crate) struct Announcer {
     pub(crate) key: u32,
     /// Bytes of the torrent, where they are known.
     pub(crate) size: Option<u64>,
-    /// What each tracker wants to be told again (`trackerid`), by its address. As many as the torrent
-    /// has trackers.
-    pub(crate) tracker_ids: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// By the address of the tracker: as many as the torrent has
+    /// trackers. Held while one is asked, so that it hears a goodbye after, and never before, what was
+    /// under way when we left.
+    pub(crate) tracker_ids: Mutex<BTreeMap<String, Arc<TurnMutex<TrackerId>>>>,
 }
 
 impl Announcer {
@@ -48,11 +53,23 @@ impl Announcer {
         tracker: &str,
         words: &engine::Announce,
     ) -> Result<engine::Answer, String> {
-        let url = Url::parse(&self.request(tracker, words).to_url(tracker))?;
+        let turn = {
+            let turns = self.tracker_ids.lock();
+            let mut turns = turns.unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(tracker.to_owned()).or_default())
+        };
+        let mut tracker_id = turn.lock().await;
+        let request = self.request(words, tracker_id.clone());
+        let url = Url::parse(&request.to_url(tracker))?;
         let found = resolve(&url).await.map_err(|error| error.0)?;
         let (v4, v6) = families(&found, self.listen.ip());
         // Over both at once: BEP 7 wants each address known, and one of them may be slow.
-        let (v4, v6) = tokio::join!(self.ask(tracker, &url, &v4), self.ask(tracker, &url, &v6));
+        let (v4, v6) = tokio::join!(self.ask(&url, &v4), self.ask(&url, &v6));
+        for reply in [&v4, &v6].into_iter().flatten().flatten() {
+            if let Some(id) = &reply.tracker_id {
+                *tracker_id = Some(id.clone());
+            }
+        }
         match (v4, v6) {
             (Some(Ok(first)), Some(Ok(second))) => Ok(merge(first, second)),
             (Some(Ok(reply)), _) | (_, Some(Ok(reply))) => Ok(translate(reply)),
@@ -61,7 +78,7 @@ impl Announcer {
         }
     }
 
-    fn request(&self, tracker: &str, words: &engine::Announce) -> AnnounceRequest {
+    fn request(&self, words: &engine::Announce, tracker_id: TrackerId) -> AnnounceRequest {
         let mut request = AnnounceRequest::new(self.info_hash, self.peer_id, self.listen.port());
         request.uploaded = words.uploaded;
         request.downloaded = words.downloaded;
@@ -76,33 +93,16 @@ impl Announcer {
         request.numwant = Some(words.num_want);
         request.key = Some(self.key);
         request.compact = Some(true);
-        let ids = self.tracker_ids.lock();
-        let ids = ids.unwrap_or_else(PoisonError::into_inner);
-        request.tracker_id = ids.get(tracker).cloned();
+        request.tracker_id = tracker_id;
         request
     }
 
     /// `None` if there is no address to ask.
-    async fn ask(
-        &self,
-        tracker: &str,
-        url: &Url,
-        addrs: &[SocketAddr],
-    ) -> Option<Result<AnnounceReply, String>> {
+    async fn ask(&self, url: &Url, addrs: &[SocketAddr]) -> Option<Result<AnnounceReply, String>> {
         if addrs.is_empty() {
             return None;
         }
-        let reply = fetch(&self.http, url, addrs, AnnounceReply::decode).await;
-        if let Ok(AnnounceReply {
-            tracker_id: Some(id),
-            ..
-        }) = &reply
-        {
-            let ids = self.tracker_ids.lock();
-            let mut ids = ids.unwrap_or_else(PoisonError::into_inner);
-            ids.insert(tracker.to_owned(), id.clone());
-        }
-        Some(reply)
+        Some(fetch(&self.http, url, addrs, AnnounceReply::decode).await)
     }
 }
 

@@ -107,16 +107,23 @@ async fn a_peer_finds_its_way_through_a_tracker() {
             .any(|event| matches!(event, TorrentEvent::TrackerAnswered { .. }))
     );
     material.assert_same(leech.dir.path());
+    let hash = material.metainfo.info.info_hash();
+    let told = async {
+        while handle.swarm(hash).is_none_or(|swarm| swarm.downloaded == 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, told)
+        .await
+        .expect("completed is announced");
     leech.session.stop().await;
     // Everybody who asked has a copy: the seed leaves by itself.
     assert!(matches!(outcome(&seeding).await, Outcome::Stopped));
-    let swarm = handle.swarm(material.metainfo.info.info_hash());
+    let swarm = handle.swarm(hash);
     let swarm = swarm.expect("announced");
     assert_eq!((swarm.downloaded, swarm.had_seed), (1, true));
     assert_eq!((swarm.seeds, swarm.leeches), (0, 0), "both said goodbye");
-    let entry = host
-        .scrape(&url, &[material.metainfo.info.info_hash()])
-        .await;
+    let entry = host.scrape(&url, &[hash]).await;
     let counts = entry.expect("scraped")[0].counts.expect("known");
     assert_eq!((counts.complete, counts.downloaded), (0, 1));
     serving.abort();
