@@ -18,7 +18,8 @@ pub use piece_size::{MAX_PIECE_LARGE, TARGET_PIECES, choose as choose_piece_size
 use samara_proto::Sha256;
 use samara_proto::merkle;
 use samara_proto::metainfo::{
-    Draft, DraftFile, MAX_PIECE_CREATED, Metainfo, Version, is_tracker_url, is_web_seed_url,
+    Draft, DraftFile, MAX_PIECE_CREATED, MIN_PIECE_V2, Metainfo, MetainfoError, NamePolicy,
+    Version, is_tracker_url, is_web_seed_url,
 };
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -32,8 +33,10 @@ pub struct CreateRequest {
     /// Name of the torrent: by default that of the file or folder, or of the folder that all of
     /// several paths are in.
     pub name: Option<String>,
-    /// Which hashes to write. Hybrid can be used by every client and has a hash of each whole file.
+    /// Which hashes to write. v1 can be used by every client; hybrids cannot (decision 0004).
     pub format: Version,
+    /// Which names the files may have.
+    pub names: NamePolicy,
     /// Bytes of a piece; chosen by [`choose_piece_size`] if it is not said.
     pub piece_size: Option<u32>,
     /// Allows pieces of more than [`MAX_PIECE_CREATED`] bytes.
@@ -94,13 +97,14 @@ pub struct Created {
 }
 
 impl CreateRequest {
-    /// A hybrid torrent of `path`, with everything else by default.
+    /// A v1 torrent of `path`, with everything else by default.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             paths: vec![path.into()],
             name: None,
-            format: Version::Hybrid,
+            format: Version::V1,
+            names: NamePolicy::default(),
             piece_size: None,
             allow_large_pieces: false,
             private: false,
@@ -124,6 +128,16 @@ impl CreateRequest {
             && asked > most
         {
             return Err(CreateError::PieceTooLarge { asked, most });
+        }
+        // v1 would allow shorter ones; a block on the wire is this long, so that they gain nothing.
+        if let Some(asked) = self.piece_size
+            && asked.is_power_of_two()
+            && asked < MIN_PIECE_V2
+        {
+            return Err(CreateError::Refused(MetainfoError::PieceLengthTooSmall {
+                length: i64::from(asked),
+                least: MIN_PIECE_V2,
+            }));
         }
         if let Some(url) = self
             .trackers
@@ -207,6 +221,7 @@ fn draft(request: &CreateRequest, tree: &Tree, piece_length: u32) -> Draft {
         version: request.format,
         piece_length,
         private: request.private,
+        names: request.names,
         files: files.collect(),
     }
 }

@@ -7,5 +7,5 @@
 mod encode;
 mod parse;
 
-pub use encode::Encoder;
-pub use parse::{Dict, Error, MAX_DEPTH, Value, parse, parse_prefix};
+pub use encode::{DictEncoder, Encoder};
+pub use parse::{Dict, Error, Kind, MAX_DEPTH, Value, parse, parse_prefix};

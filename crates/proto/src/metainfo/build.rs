@@ -8,8 +8,8 @@ use super::error::MetainfoError;
 use super::files::checked_end;
 use super::names::check_unique;
 use super::{
-    Info, MAX_FILES, MAX_PIECE_FOREIGN, MAX_PIECES, MIN_PIECE_V1, MIN_PIECE_V2, Version,
-    check_component, check_path,
+    Info, MAX_FILES, MAX_PIECE_FOREIGN, MAX_PIECES, MIN_PIECE_V1, MIN_PIECE_V2, NamePolicy,
+    Version, check_component_with, check_path_with,
 };
 use crate::bencode::Encoder;
 use crate::hash::{Sha1, Sha256};
@@ -28,6 +28,8 @@ pub struct Draft {
     pub piece_length: u32,
     /// BEP 27.
     pub private: bool,
+    /// Which names it may have.
+    pub names: NamePolicy,
     /// The files, in the order that [`Draft::sort`] makes.
     pub files: Vec<DraftFile>,
 }
@@ -117,7 +119,7 @@ impl Draft {
     }
 
     fn check_names(&self) -> Result<(), MetainfoError> {
-        check_component(&self.name)
+        check_component_with(&self.name, self.names)
             .map_err(|fault| MetainfoError::UnsafeName(self.name.clone(), fault))?;
         if self.files.is_empty() {
             return Err(MetainfoError::NoFiles);
@@ -137,11 +139,11 @@ impl Draft {
                 .into_iter()
                 .chain(file.path.iter().map(String::as_str))
                 .collect();
-            check_path(&file.path)
-                .and_then(|()| check_path(&whole))
+            check_path_with(&file.path, self.names)
+                .and_then(|()| check_path_with(&whole, self.names))
                 .map_err(|fault| MetainfoError::UnsafePath(file.path.join("/"), fault))?;
         }
-        check_unique(self.files.iter().map(|file| &file.path))?;
+        check_unique(self.files.iter().map(|file| &file.path), self.names)?;
         match self.files.as_slice() {
             [one] if self.version == Version::V2 && one.path == [self.name.as_str()] => {
                 Err(MetainfoError::Ambiguous(self.name.clone()))
@@ -208,7 +210,7 @@ impl Draft {
                 _ => {}
             }
         });
-        let mut info = Info::from_bytes(Bytes::from(out.finish()))?;
+        let mut info = Info::from_bytes_with(Bytes::from(out.finish()), self.names)?;
         if v2 {
             for (index, file) in self.files.iter().enumerate() {
                 let hashes = file.layer.iter().flat_map(|hash| hash.0);

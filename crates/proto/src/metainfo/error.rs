@@ -61,8 +61,11 @@ pub enum MetainfoError {
     UnsafeName(String, PathFault),
     /// A path that could leave the folder, or cannot be the name of a file everywhere.
     UnsafePath(String, PathFault),
-    /// Two entries are one and the same where case or the form of accents does not count.
+    /// Two entries are one and the same, but perhaps for the form of accents.
     Duplicate(String, String),
+    /// Two entries are one and the same where case does not count, or one would lie below the other:
+    /// [`NamePolicy::Local`](super::NamePolicy::Local) may take them.
+    CaseClash(String, String),
     /// An entry is a file, and another lies below it.
     FileIsFolder(String, String),
     /// A symbolic link that points out of the torrent's folder.
@@ -112,6 +115,35 @@ pub enum PathFault {
     PathTooLong,
 }
 
+impl PathFault {
+    /// Whether only some systems cannot have such names, so that
+    /// [`NamePolicy::Local`](super::NamePolicy::Local) may take them.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        matches!(
+            self,
+            Self::Drive | Self::Reserved | Self::TrailingDotOrSpace
+        )
+    }
+
+    /// How an error goes on that says that a name has this fault: with the fault, and what helps.
+    fn explained(self) -> String {
+        if self.is_local() {
+            format!("is not portable: {self}{ANY_NAMES}")
+        } else {
+            format!("is unsafe: {self}")
+        }
+    }
+}
+
+/// What helps against names that this system could hold and others could not: the option of the
+/// program that stands for `NamePolicy::Local`, where that would change anything.
+const ANY_NAMES: &str = if cfg!(windows) {
+    ""
+} else {
+    " (--any-names takes every name that this system can hold)"
+};
+
 impl fmt::Display for PathFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -119,13 +151,15 @@ impl fmt::Display for PathFault {
             Self::Dot => "it has a part that is \".\"",
             Self::DotDot => "it has a part that is \"..\", which leaves the folder",
             Self::Absolute => "it is absolute",
-            Self::Drive => "it begins with a drive letter",
+            Self::Drive => "a part of it begins with a drive letter, as Windows has it",
             Self::Separator => "a part of it contains a path separator",
             Self::Nul => "it contains a NUL byte",
             Self::Control => "it contains a control character",
             Self::Direction => "it contains a character that reverses the direction of writing",
             Self::Reserved => "Windows reserves this name for a device",
-            Self::TrailingDotOrSpace => "a part of it ends in a dot or a space",
+            Self::TrailingDotOrSpace => {
+                "a part of it ends in a dot or a space, which Windows drops"
+            }
             Self::ComponentTooLong => "a part of it is longer than 255 bytes",
             Self::PathTooLong => "it is longer than 4096 bytes",
         })
@@ -202,12 +236,21 @@ impl MetainfoError {
         match self {
             Self::NegativeLength(path) => write!(f, "the length of {path:?} is negative"),
             Self::UnsafeName(name, fault) => {
-                write!(f, "the torrent's name {name:?} is unsafe: {fault}")
+                write!(f, "the torrent's name {name:?} {}", fault.explained())
             }
-            Self::UnsafePath(path, fault) => write!(f, "the path {path:?} is unsafe: {fault}"),
+            Self::UnsafePath(path, fault) => {
+                write!(f, "the path {path:?} {}", fault.explained())
+            }
+            Self::Duplicate(first, second) if first == second => {
+                write!(f, "{first:?} is there twice")
+            }
             Self::Duplicate(first, second) => write!(
                 f,
-                "{first:?} and {second:?} would be the same file where case or accents do not count"
+                "{first:?} and {second:?} would be the same file: they differ only in how accents are written"
+            ),
+            Self::CaseClash(first, second) => write!(
+                f,
+                "{first:?} and {second:?} would be in one place where case does not count (Windows, macOS){ANY_NAMES}"
             ),
             Self::FileIsFolder(file, below) => {
                 write!(f, "{file:?} is a file, and {below:?} lies below it")

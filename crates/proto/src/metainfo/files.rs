@@ -2,7 +2,7 @@
 
 use super::error::MetainfoError;
 use super::names::text;
-use super::{File, MAX_FILES, Symlink, check_path};
+use super::{File, MAX_FILES, NamePolicy, Symlink, check_path_with};
 use crate::bencode::{Dict, Value};
 use crate::hash::Sha1;
 use core::ops::Range;
@@ -41,7 +41,11 @@ impl Attributes {
 const BITCOMET_PADDING: &str = "_____padding_file_";
 
 /// Reads `files`, the entries of a torrent whose folder is `name`.
-pub(super) fn list(entries: &[Value<'_>], name: &str) -> Result<Listing, MetainfoError> {
+pub(super) fn list(
+    entries: &[Value<'_>],
+    name: &str,
+    names: NamePolicy,
+) -> Result<Listing, MetainfoError> {
     // With pad files there is at most one more entry for each file.
     if entries.len() > 2 * MAX_FILES {
         return Err(MetainfoError::TooManyFiles);
@@ -49,7 +53,7 @@ pub(super) fn list(entries: &[Value<'_>], name: &str) -> Result<Listing, Metainf
     let mut listing = Listing::default();
     for entry in entries {
         let entry = entry.as_dict().ok_or(MetainfoError::WrongType("files"))?;
-        listing.add(entry, name)?;
+        listing.add(entry, name, names)?;
     }
     if listing.files.is_empty() && listing.symlinks.is_empty() {
         return Err(MetainfoError::NoFiles);
@@ -69,12 +73,17 @@ pub(super) fn single(info: &Dict<'_>, name: &str) -> Result<Listing, MetainfoErr
 }
 
 impl Listing {
-    fn add(&mut self, entry: &Dict<'_>, name: &str) -> Result<(), MetainfoError> {
+    fn add(
+        &mut self,
+        entry: &Dict<'_>,
+        name: &str,
+        names: NamePolicy,
+    ) -> Result<(), MetainfoError> {
         let attributes = Attributes::of(entry);
         let path = path_of(entry, name)?;
         let shown = || path.join("/");
         if attributes.symlink {
-            let link = symlink(entry, path.clone(), name)?;
+            let link = symlink(entry, path.clone(), name, names)?;
             self.symlinks.push(link);
             return Ok(());
         }
@@ -89,7 +98,7 @@ impl Listing {
             self.pad(end);
             return Ok(());
         }
-        check_path(&path).map_err(|fault| MetainfoError::UnsafePath(shown(), fault))?;
+        check_path_with(&path, names).map_err(|fault| MetainfoError::UnsafePath(shown(), fault))?;
         if path.len() < 2 {
             return Err(MetainfoError::Missing("path"));
         }
@@ -157,11 +166,13 @@ pub(super) fn symlink(
     entry: &Dict<'_>,
     path: Vec<String>,
     name: &str,
+    names: NamePolicy,
 ) -> Result<Symlink, MetainfoError> {
     if path.len() < 2 {
         return Err(MetainfoError::Missing("path"));
     }
-    check_path(&path).map_err(|fault| MetainfoError::UnsafePath(path.join("/"), fault))?;
+    check_path_with(&path, names)
+        .map_err(|fault| MetainfoError::UnsafePath(path.join("/"), fault))?;
     let parts = entry
         .list("symlink path")
         .ok_or(MetainfoError::Missing("symlink path"))?;
@@ -172,7 +183,7 @@ pub(super) fn symlink(
             .ok_or(MetainfoError::WrongType("symlink path"))?;
         target.push(text(part).into_owned());
     }
-    if target.len() < 2 || check_path(&target).is_err() {
+    if target.len() < 2 || check_path_with(&target, names).is_err() {
         return Err(MetainfoError::SymlinkLeaves(path.join("/")));
     }
     Ok(Symlink { path, target })

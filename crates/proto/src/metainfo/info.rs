@@ -5,7 +5,7 @@ use super::files::{self, Listing};
 use super::names::{check_unique, text};
 use super::{
     File, Info, MAX_PIECE_FOREIGN, MAX_PIECES, MAX_TORRENT_BYTES, MIN_PIECE_V1, MIN_PIECE_V2,
-    Version, budget, check_component, tree,
+    NamePolicy, Version, budget, check_component_with, tree,
 };
 use crate::bencode::{self, Dict, Value};
 use crate::geometry::Geometry;
@@ -18,13 +18,18 @@ impl Info {
     /// file. It says nothing about piece layers, so [`File::layer`] is empty: see
     /// [`Info::set_layer`].
     pub fn from_bytes(raw: Bytes) -> Result<Self, MetainfoError> {
+        Self::from_bytes_with(raw, NamePolicy::Portable)
+    }
+
+    /// Reads an info dictionary as [`Info::from_bytes`] does, with other rules for names.
+    pub fn from_bytes_with(raw: Bytes, names: NamePolicy) -> Result<Self, MetainfoError> {
         if raw.len() > MAX_TORRENT_BYTES {
             return Err(MetainfoError::TooLarge(raw.len()));
         }
         budget::check(&raw)?;
         let value = bencode::parse(&raw)?;
         let dict = value.as_dict().ok_or(MetainfoError::NotADictionary)?;
-        read(dict, raw.clone())
+        read(dict, raw.clone(), names)
     }
 
     /// Sets the v2 piece hashes of one file, 32 bytes a piece, once they lead to its `pieces root`.
@@ -52,10 +57,10 @@ impl Info {
 }
 
 /// Reads `dict`, whose own bytes `raw` holds.
-pub(super) fn read(dict: &Dict<'_>, raw: Bytes) -> Result<Info, MetainfoError> {
+pub(super) fn read(dict: &Dict<'_>, raw: Bytes, names: NamePolicy) -> Result<Info, MetainfoError> {
     let version = version(dict)?;
     let piece_length = piece_length(dict, version)?;
-    let name = name(dict)?;
+    let name = name(dict, names)?;
     let file_list = match dict.get("files") {
         None => None,
         Some(Value::List(list)) => Some(list),
@@ -67,10 +72,10 @@ pub(super) fn read(dict: &Dict<'_>, raw: Bytes) -> Result<Info, MetainfoError> {
         _ => file_list.is_none(),
     };
     let v1 = || match file_list {
-        Some(list) => files::list(list, &name),
+        Some(list) => files::list(list, &name, names),
         None => files::single(dict, &name),
     };
-    let v2 = |tree| tree::list(tree, &name, single_file, piece_length);
+    let v2 = |tree| tree::list(tree, &name, single_file, piece_length, names);
     let listing = match (version, tree) {
         (Version::V1, _) => v1()?,
         (Version::V2, Some(tree)) => v2(tree)?,
@@ -78,7 +83,10 @@ pub(super) fn read(dict: &Dict<'_>, raw: Bytes) -> Result<Info, MetainfoError> {
         (_, None) => return Err(MetainfoError::Missing("file tree")),
     };
     let links = listing.symlinks.iter().map(|link| &link.path);
-    check_unique(listing.files.iter().map(|file| &file.path).chain(links))?;
+    check_unique(
+        listing.files.iter().map(|file| &file.path).chain(links),
+        names,
+    )?;
     if listing.files.iter().all(|file| file.length == 0) {
         return Err(MetainfoError::NothingToDownload);
     }
@@ -154,13 +162,13 @@ fn piece_length(dict: &Dict<'_>, version: Version) -> Result<u32, MetainfoError>
     }
 }
 
-fn name(dict: &Dict<'_>) -> Result<String, MetainfoError> {
+fn name(dict: &Dict<'_>, names: NamePolicy) -> Result<String, MetainfoError> {
     let name = dict
         .bytes("name.utf-8")
         .or_else(|| dict.bytes("name"))
         .ok_or(MetainfoError::Missing("name"))?;
     let name = text(name);
-    check_component(&name)
+    check_component_with(&name, names)
         .map_err(|fault| MetainfoError::UnsafeName(name.clone().into_owned(), fault))?;
     Ok(name.into_owned())
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything about a torrent that could hurt whoever downloads it is refused here, before a byte is
 //! written: what comes out of [`Metainfo::from_bytes`] and [`Info::from_bytes`] has safe, unique
-//! paths, hashes that fit the lengths, and v1 and v2 halves that say the same.
+//! paths, hashes that fit the lengths, and v1 and v2 halves that say the same. Paths are also such
+//! that every system can hold them, unless [`NamePolicy::Local`] is asked for.
 //!
 //! **Padding.** [`Info::files`] leaves padding out. In v1 and hybrid torrents whatever part of the byte
 //! space no file covers is padding: zeros that are hashed and may be asked for, and are never
@@ -10,6 +11,7 @@
 
 mod budget;
 mod build;
+mod empty_keys;
 mod error;
 mod files;
 mod info;
@@ -28,7 +30,10 @@ use core::ops::Range;
 pub use budget::{MAX_CONTAINERS, MAX_VALUES};
 pub use build::{Draft, DraftFile, Entry, Layout};
 pub use error::{MetainfoError, PathFault};
-pub use names::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, check_component, check_path};
+pub use names::{
+    MAX_COMPONENT_BYTES, MAX_PATH_BYTES, NamePolicy, check_component, check_component_with,
+    check_path, check_path_with,
+};
 pub use torrent::{is_tracker_url, is_web_seed_url};
 
 /// Largest .torrent file that is read, in bytes. The hashes of [`MAX_PIECES`] pieces of a hybrid torrent

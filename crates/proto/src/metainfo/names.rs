@@ -14,6 +14,33 @@ pub const MAX_PATH_BYTES: usize = 4096;
 /// and Namespaces"). `COM1`..`LPT9` are tested apart.
 const DEVICES: [&str; 7] = ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"];
 
+/// Which names a torrent may have. What is unsafe anywhere (`..`, separators, NUL, control characters, two
+/// entries of one name, ...) is refused under both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NamePolicy {
+    /// Names that make the same tree on every system: no names of Windows devices, none that end in
+    /// a dot or a space, none that begin like a drive, no two that differ only by case.
+    #[default]
+    Portable,
+    /// Names that this system can hold: on Unix all of those; on macOS, whose volumes
+    /// do not tell case apart unless made so, all but names that differ only by case; on Windows
+    /// none. One folder may still be on a file system that holds less (exFAT): then the system
+    /// refuses a file, or the check of whole files does.
+    Local,
+}
+
+impl NamePolicy {
+    /// Whether names that only Windows has trouble with are taken.
+    const fn windows_may_fail(self) -> bool {
+        matches!(self, Self::Local) && !cfg!(windows)
+    }
+
+    /// Whether names that differ by case are different names.
+    const fn case_counts(self) -> bool {
+        matches!(self, Self::Local) && !cfg!(any(windows, target_vendor = "apple"))
+    }
+}
+
 /// Whether `component` may be the name of one file or folder, on every system.
 ///
 /// ```
@@ -22,6 +49,11 @@ const DEVICES: [&str; 7] = ["con", "prn", "aux", "nul", "conin$", "conout$", "cl
 /// assert_eq!(check_component(".."), Err(PathFault::DotDot));
 /// ```
 pub fn check_component(component: &str) -> Result<(), PathFault> {
+    check_component_with(component, NamePolicy::Portable)
+}
+
+/// Whether `component` may be the name of one file or folder under `names`.
+pub fn check_component_with(component: &str, names: NamePolicy) -> Result<(), PathFault> {
     match component {
         "" => return Err(PathFault::Empty),
         "." => return Err(PathFault::Dot),
@@ -48,12 +80,15 @@ pub fn check_component(component: &str) -> Result<(), PathFault> {
             _ => {}
         }
     }
+    if component.len() > MAX_COMPONENT_BYTES {
+        return Err(PathFault::ComponentTooLong);
+    }
+    if names.windows_may_fail() {
+        return Ok(());
+    }
     let mut chars = component.chars();
     if chars.next().is_some_and(|c| c.is_ascii_alphabetic()) && chars.next() == Some(':') {
         return Err(PathFault::Drive);
-    }
-    if component.len() > MAX_COMPONENT_BYTES {
-        return Err(PathFault::ComponentTooLong);
     }
     if component.ends_with(['.', ' ']) {
         return Err(PathFault::TrailingDotOrSpace);
@@ -64,8 +99,14 @@ pub fn check_component(component: &str) -> Result<(), PathFault> {
     Ok(())
 }
 
-/// Whether `path` may be joined to a folder: at least one component, each safe, not too long.
+/// Whether `path` may be joined to a folder: at least one component, each safe on every system, not
+/// too long.
 pub fn check_path<S: AsRef<str>>(path: &[S]) -> Result<(), PathFault> {
+    check_path_with(path, NamePolicy::Portable)
+}
+
+/// Whether `path` may be joined to a folder under `names`.
+pub fn check_path_with<S: AsRef<str>>(path: &[S], names: NamePolicy) -> Result<(), PathFault> {
     if path.is_empty() {
         return Err(PathFault::Empty);
     }
@@ -74,7 +115,7 @@ pub fn check_path<S: AsRef<str>>(path: &[S]) -> Result<(), PathFault> {
         return Err(PathFault::Absolute);
     }
     path.iter()
-        .try_for_each(|component| check_component(component.as_ref()))?;
+        .try_for_each(|component| check_component_with(component.as_ref(), names))?;
     let bytes: usize = path
         .iter()
         .map(|component| component.as_ref().len() + 1)
@@ -125,24 +166,25 @@ pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The form in which two paths are equal if any common file system takes them for one: case folded
-/// (APFS, NTFS) and composed (HFS+, APFS). Components end in NUL, which sorts before everything, so
-/// that in sorted order what lies below a path follows that path at once.
-fn folded(path: &[String]) -> String {
+/// The form in which two paths are equal if a file system takes them for one: composed (HFS+, APFS)
+/// and, unless `case_counts`, case folded (APFS, NTFS). Components end in NUL, which sorts before
+/// everything, so that in sorted order what lies below a path follows that path at once.
+fn folded(path: &[String], case_counts: bool) -> String {
     let mut out = String::with_capacity(path.iter().map(|c| c.len() + 1).sum());
     for component in path {
-        if component.is_ascii() {
-            out.extend(component.chars().map(|c| c.to_ascii_lowercase()));
-        } else {
-            let lower = component
-                .nfc()
-                .flat_map(char::to_lowercase)
-                .map(|c| match c {
+        match (component.is_ascii(), case_counts) {
+            (true, true) => out.push_str(component),
+            (true, false) => out.extend(component.chars().map(|c| c.to_ascii_lowercase())),
+            (false, true) => out.extend(component.nfc()),
+            (false, false) => {
+                let lower = component.nfc().flat_map(char::to_lowercase);
+                let lower = lower.map(|c| match c {
                     'ς' => 'σ',
                     'ſ' => 's',
                     c => c,
                 });
-            out.extend(lower.nfc());
+                out.extend(lower.nfc());
+            }
         }
         out.push('\0');
     }
@@ -153,22 +195,26 @@ fn folded(path: &[String]) -> String {
 /// `paths` are files or links. O(n log n).
 pub(super) fn check_unique<'a>(
     paths: impl Iterator<Item = &'a Vec<String>>,
+    names: NamePolicy,
 ) -> Result<(), MetainfoError> {
-    let mut all: Vec<(String, &Vec<String>)> = paths.map(|path| (folded(path), path)).collect();
+    let mut all: Vec<(String, &Vec<String>)> = paths
+        .map(|path| (folded(path, names.case_counts()), path))
+        .collect();
     all.sort_unstable();
     for pair in all.windows(2) {
         let [(a, first), (b, second)] = pair else {
             continue;
         };
-        if a == b {
-            return Err(MetainfoError::Duplicate(first.join("/"), second.join("/")));
+        if !b.starts_with(a.as_str()) {
+            continue;
         }
-        if b.starts_with(a.as_str()) {
-            return Err(MetainfoError::FileIsFolder(
-                first.join("/"),
-                second.join("/"),
-            ));
-        }
+        let shown = (first.join("/"), second.join("/"));
+        let same_case = folded(second, true).starts_with(&folded(first, true));
+        return Err(match shown {
+            (first, second) if !same_case => MetainfoError::CaseClash(first, second),
+            (first, second) if a == b => MetainfoError::Duplicate(first, second),
+            (first, second) => MetainfoError::FileIsFolder(first, second),
+        });
     }
     Ok(())
 }
@@ -177,10 +223,9 @@ pub(super) fn check_unique<'a>(
 mod tests {
     use super::*;
 
-    #[test]
-    fn components_that_are_refused() {
+    fn unsafe_components() -> Vec<(String, PathFault)> {
         let long = "x".repeat(256);
-        for (component, fault) in [
+        [
             ("", PathFault::Empty),
             (".", PathFault::Dot),
             ("..", PathFault::DotDot),
@@ -209,8 +254,15 @@ mod tests {
             ("a ", PathFault::TrailingDotOrSpace),
             ("...", PathFault::TrailingDotOrSpace),
             (&long, PathFault::ComponentTooLong),
-        ] {
-            assert_eq!(check_component(component), Err(fault), "{component:?}");
+        ]
+        .map(|(component, fault)| (component.to_owned(), fault))
+        .to_vec()
+    }
+
+    #[test]
+    fn components_that_are_refused() {
+        for (component, fault) in unsafe_components() {
+            assert_eq!(check_component(&component), Err(fault), "{component:?}");
         }
     }
 
@@ -261,39 +313,79 @@ mod tests {
         assert_eq!(text(b"\xed\xa0\x80/"), "%ED%A0%80/");
     }
 
-    fn unique(paths: &[&str]) -> Result<(), MetainfoError> {
+    fn unique(paths: &[&str], names: NamePolicy) -> Result<(), MetainfoError> {
         let paths: Vec<Vec<String>> = paths
             .iter()
             .map(|path| path.split('/').map(str::to_owned).collect())
             .collect();
-        check_unique(paths.iter())
+        check_unique(paths.iter(), names)
     }
 
     #[test]
-    fn the_same_once_folded() {
-        assert_eq!(unique(&["a", "b", "a.b", "a b", "ab/c", "ab/d"]), Ok(()));
-        for pair in [
-            ["a", "a"],
-            ["a/B", "a/b"],
-            ["A/b", "a/b"],
-            ["é", "e\u{301}"],
-            ["É", "e\u{301}"],
-            ["Σας", "σασ"],
-        ] {
-            let error = unique(&[pair[0], "m", pair[1]]).expect_err("the same");
-            assert!(matches!(error, MetainfoError::Duplicate(..)), "{error:?}");
+    fn the_same_everywhere() {
+        for names in [NamePolicy::Portable, NamePolicy::Local] {
+            let apart = ["a", "b", "a.b", "a b", "ab/c", "ab/d"];
+            assert_eq!(unique(&apart, names), Ok(()));
+            for pair in [["a", "a"], ["a/b", "a/b"], ["é", "e\u{301}"]] {
+                let error = unique(&[pair[0], "m", pair[1]], names).expect_err("the same");
+                assert!(matches!(error, MetainfoError::Duplicate(..)), "{error:?}");
+            }
+            for pair in [["a", "a/b"], ["a/b", "a"], ["é", "e\u{301}/b/c"]] {
+                // "a!" and "a b" sort between "a" and "a/b" as plain text.
+                let error = unique(&[pair[0], "a!", "a b", pair[1]], names).expect_err("a clash");
+                assert!(
+                    matches!(error, MetainfoError::FileIsFolder(..)),
+                    "{error:?}"
+                );
+            }
         }
     }
 
     #[test]
-    fn a_file_is_no_folder() {
-        for pair in [["a", "a/b"], ["a/b", "a"], ["A", "a/b/c"]] {
-            // "a!" and "a b" sort between "a" and "a/b" as plain text.
-            let error = unique(&[pair[0], "a!", "a b", pair[1]]).expect_err("a clash");
-            assert!(
-                matches!(error, MetainfoError::FileIsFolder(..)),
-                "{error:?}"
+    fn the_same_where_case_does_not_count() {
+        for pair in [
+            ["a/B", "a/b"],
+            ["A/b", "a/b"],
+            ["É", "e\u{301}"],
+            ["Σας", "σασ"],
+            ["A", "a/b/c"],
+            ["A/b/c", "a"],
+        ] {
+            let paths = [pair[0], "a!", "m", pair[1]];
+            let error = unique(&paths, NamePolicy::Portable).expect_err("a clash");
+            assert!(matches!(error, MetainfoError::CaseClash(..)), "{error:?}");
+            assert!(error.to_string().contains("--any-names"), "{error}");
+            let local = unique(&paths, NamePolicy::Local);
+            assert_eq!(local.is_ok(), NamePolicy::Local.case_counts(), "{local:?}");
+        }
+    }
+
+    #[cfg(not(windows))]
+    #[test]
+    fn what_only_windows_cannot_hold() {
+        for (component, fault) in [
+            ("aux.c", PathFault::Reserved),
+            ("CON", PathFault::Reserved),
+            ("lpt³", PathFault::Reserved),
+            ("a.", PathFault::TrailingDotOrSpace),
+            ("a ", PathFault::TrailingDotOrSpace),
+            ("...", PathFault::TrailingDotOrSpace),
+            // Perl's manual pages.
+            ("B::Deparse.3perl.gz", PathFault::Drive),
+        ] {
+            assert_eq!(check_component(component), Err(fault), "{component:?}");
+            assert!(fault.is_local(), "{component:?}");
+            let local = check_component_with(component, NamePolicy::Local);
+            assert_eq!(local, Ok(()), "{component:?}");
+            assert_eq!(
+                check_path_with(&["n", component], NamePolicy::Local),
+                Ok(())
             );
+        }
+        for (component, fault) in unsafe_components() {
+            let local = check_component_with(&component, NamePolicy::Local);
+            let refused = if fault.is_local() { Ok(()) } else { Err(fault) };
+            assert_eq!(local, refused, "{component:?}");
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::error::MetainfoError;
 use super::names::text;
 use super::{
-    Info, MAX_TORRENT_BYTES, MAX_URL_BYTES, MAX_URLS, Metainfo, Version, budget, info, tree,
+    Info, MAX_TORRENT_BYTES, MAX_URL_BYTES, MAX_URLS, Metainfo, NamePolicy, Version, budget, info,
+    tree,
 };
 use crate::bencode::{self, Dict, Encoder, Value};
 use bytes::Bytes;
@@ -15,6 +16,11 @@ impl Metainfo {
     /// A v2 torrent must have the piece layers of all its files. A hybrid may lack `piece layers`
     /// altogether (some clients save what came from a magnet link so): its v1 hashes do instead.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MetainfoError> {
+        Self::from_bytes_with(bytes, NamePolicy::Portable)
+    }
+
+    /// Reads a torrent file as [`Metainfo::from_bytes`] does, with other rules for names.
+    pub fn from_bytes_with(bytes: &[u8], names: NamePolicy) -> Result<Self, MetainfoError> {
         if bytes.len() > MAX_TORRENT_BYTES {
             return Err(MetainfoError::TooLarge(bytes.len()));
         }
@@ -25,7 +31,7 @@ impl Metainfo {
             None => return Err(MetainfoError::Missing("info")),
             Some(value) => value.as_dict().ok_or(MetainfoError::WrongType("info"))?,
         };
-        let mut info = info::read(inner, Bytes::copy_from_slice(inner.raw()))?;
+        let mut info = info::read(inner, Bytes::copy_from_slice(inner.raw()), names)?;
         if info.version != Version::V1 {
             let piece_length = info.geometry.piece_length();
             match dict.get("piece layers") {

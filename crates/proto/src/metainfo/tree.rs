@@ -3,7 +3,7 @@
 use super::error::MetainfoError;
 use super::files::{Attributes, Listing, checked_end, length_of, symlink};
 use super::names::text;
-use super::{File, MAX_FILES, check_path};
+use super::{File, MAX_FILES, NamePolicy, check_path_with};
 use crate::bencode::{Dict, Value};
 use crate::hash::Sha256;
 use crate::merkle;
@@ -15,12 +15,14 @@ pub(super) fn list(
     name: &str,
     single_file: bool,
     piece_length: u32,
+    names: NamePolicy,
 ) -> Result<Listing, MetainfoError> {
     let mut walk = Walk {
         listing: Listing::default(),
         name,
         single_file,
         piece_length: u64::from(piece_length),
+        names,
     };
     walk.folder(tree)?;
     let listing = walk.listing;
@@ -51,6 +53,7 @@ struct Walk<'n> {
     name: &'n str,
     single_file: bool,
     piece_length: u64,
+    names: NamePolicy,
 }
 
 impl Walk<'_> {
@@ -95,11 +98,12 @@ impl Walk<'_> {
         }
         let attributes = Attributes::of(entry);
         if attributes.symlink {
-            let link = symlink(entry, path, self.name)?;
+            let link = symlink(entry, path, self.name, self.names)?;
             listing.symlinks.push(link);
             return Ok(());
         }
-        check_path(&path).map_err(|fault| MetainfoError::UnsafePath(path.join("/"), fault))?;
+        check_path_with(&path, self.names)
+            .map_err(|fault| MetainfoError::UnsafePath(path.join("/"), fault))?;
         let length = length_of(entry, || path.join("/"))?;
         let offset = listing
             .space

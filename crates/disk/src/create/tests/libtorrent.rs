@@ -110,6 +110,7 @@ fn torrents_are_the_ones_that_libtorrent_makes() {
                         version: Version::V1,
                         piece_length: 32768,
                         private: false,
+                        names: NamePolicy::default(),
                         files: vec![DraftFile {
                             path: file.path[1..].to_vec(),
                             length: file.length,

@@ -3,7 +3,7 @@
 mod libtorrent;
 
 use super::*;
-use samara_proto::metainfo::{MetainfoError, PathFault};
+use samara_proto::metainfo::PathFault;
 use samara_proto::{Sha1, merkle};
 use sha1::Digest;
 use std::fs;
@@ -280,6 +280,56 @@ fn links_special_files_and_names() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_tree_that_only_this_system_can_hold() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path().join("linux");
+    for (i, name) in [
+        "aux.c",
+        "end.",
+        "net/xt_DSCP.c",
+        "net/xt_dscp.c",
+        "B::Op.3perl",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        write(&root, name, &bytes(20_000, i as u64));
+    }
+    for format in [Version::V1, Version::V2, Version::Hybrid] {
+        let portable = CreateRequest {
+            format,
+            ..CreateRequest::new(&root)
+        };
+        let error = make(&portable).expect_err("not portable").to_string();
+        assert!(error.contains("--any-names"), "{error}");
+        let created = make(&CreateRequest {
+            names: NamePolicy::Local,
+            ..portable
+        })
+        .expect("can be made");
+        check_slowly(&created);
+        assert_eq!(created.metainfo.info.files.len(), 5);
+        let read = Metainfo::from_bytes_with(&created.torrent, NamePolicy::Local);
+        assert_eq!(read.expect("valid").info.files, created.metainfo.info.files);
+        assert!(Metainfo::from_bytes(&created.torrent).is_err());
+    }
+    // What is unsafe anywhere stays refused.
+    write(&root, "a\nb", b"x");
+    let request = CreateRequest {
+        names: NamePolicy::Local,
+        ..CreateRequest::new(&root)
+    };
+    assert!(matches!(
+        make(&request),
+        Err(CreateError::Refused(MetainfoError::UnsafePath(
+            _,
+            PathFault::Control
+        )))
+    ));
+}
+
 #[test]
 fn refused_before_anything_is_hashed() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -376,7 +426,11 @@ fn beyond_4_gib() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = fs::File::create(dir.path().join("sparse")).expect("can create");
     file.set_len(5 * 1024 * 1024 * 1024 + 3).expect("can grow");
-    let created = make(&CreateRequest::new(dir.path().join("sparse"))).expect("can be made");
+    let request = CreateRequest {
+        format: Version::Hybrid,
+        ..CreateRequest::new(dir.path().join("sparse"))
+    };
+    let created = make(&request).expect("can be made");
     let info = &created.metainfo.info;
     assert_eq!(info.geometry.pieces(), 10_241);
     assert_eq!(info.files[0].layer.len(), 10_241);

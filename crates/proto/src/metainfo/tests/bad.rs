@@ -233,7 +233,7 @@ fn clashes() {
     ));
     assert!(matches!(
         list(&[&["A", "b"], &["a", "B"]]),
-        MetainfoError::Duplicate(..)
+        MetainfoError::CaseClash(..)
     ));
     assert!(matches!(
         list(&[&["é"], &["e\u{301}"]]),
@@ -348,7 +348,7 @@ fn v2_trees() {
         ),
         (
             format!("d1:A{}1:a{}e", file("i5e", &root), file("i5e", &root)),
-            MetainfoError::Duplicate("n/A".to_owned(), "n/a".to_owned()),
+            MetainfoError::CaseClash("n/A".to_owned(), "n/a".to_owned()),
         ),
         (
             format!(

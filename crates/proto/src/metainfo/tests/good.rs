@@ -305,3 +305,84 @@ fn a_v2_folder_of_one_file_is_a_folder() {
     assert!(single.single_file);
     assert_eq!(single.files[0].path, ["name"]);
 }
+
+/// Names that only some systems can hold, in one torrent.
+const LOCAL: Files<'_> = &[
+    ("B::Deparse.3perl", 5),
+    ("Makefile", 6),
+    ("aux.c", 7),
+    ("dots...", 8),
+    ("makefile", 9),
+    ("net/xt_DSCP.c", 10),
+    ("net/xt_dscp.c", 11),
+];
+
+#[cfg(not(any(windows, target_vendor = "apple")))]
+#[test]
+fn names_that_only_this_system_can_hold() {
+    for version in [Version::V1, Version::V2, Version::Hybrid] {
+        let made = torrent_named(version, 16_384, LOCAL, NamePolicy::Local);
+        let bytes = made.to_bytes();
+        let read = Metainfo::from_bytes_with(&bytes, NamePolicy::Local).expect("valid");
+        assert_eq!(read.info.files, made.info.files);
+        assert_eq!(read.info.files[2].path, ["name", "aux.c"]);
+        let info = Info::from_bytes_with(made.info.raw.clone(), NamePolicy::Local);
+        assert_eq!(info.expect("valid").info_hash(), made.info.info_hash());
+        let error = Metainfo::from_bytes(&bytes).expect_err("not portable");
+        assert!(error.to_string().contains("--any-names"), "{error}");
+        assert_eq!(Info::from_bytes(made.info.raw).err(), Some(error));
+        // One at a time, so that each is refused by itself.
+        for file in LOCAL
+            .chunks(1)
+            .filter(|file| file[0].1 % 2 == 1 && file[0].1 < 9)
+        {
+            let made = torrent_named(version, 16_384, file, NamePolicy::Local);
+            let error = Metainfo::from_bytes(&made.to_bytes()).expect_err("not portable");
+            assert!(matches!(error, MetainfoError::UnsafePath(_, fault) if fault.is_local()));
+        }
+        let draft = draft(version, 16_384, LOCAL);
+        assert!(matches!(draft.layout(), Err(MetainfoError::UnsafePath(..))));
+    }
+}
+
+#[test]
+fn the_hash_that_aria2_computes() {
+    // Files of ones as made here, and what aria2c 1.36.0 (Debian 12) says with -S.
+    for (files, aria2) in [
+        (TREE, "6487b856da1e1e65af8e9a97f6df4fa45c9c2e9c"),
+        (
+            &[("", 100_000)][..],
+            "3fbae6d101d173a65f241a12310159d9e1d451ae",
+        ),
+    ] {
+        let info = torrent(Version::Hybrid, 16_384, files).info;
+        let hash = info.hash_without_empty_keys().expect("another one");
+        assert_eq!(hash.to_string(), aria2);
+        assert_ne!(hash, info.info_hash());
+        for version in [Version::V1, Version::V2] {
+            let info = torrent(version, 16_384, files).info;
+            assert_eq!(info.hash_without_empty_keys(), None);
+        }
+    }
+}
+
+#[test]
+fn empty_keys_are_left_out_on_every_level() {
+    let made = torrent(Version::Hybrid, 16_384, &[("", 5)]).info;
+    let inside = &made.raw[1..];
+    let with = |extra: &[u8]| {
+        let raw = [b"d".as_slice(), extra, inside].concat();
+        Info::from_bytes(Bytes::from(raw))
+            .expect("valid")
+            .hash_without_empty_keys()
+    };
+    let plain = with(b"");
+    assert!(plain.is_some());
+    // Whatever is under the key goes with it; an empty value stays.
+    assert_eq!(with(b"0:i7e"), plain);
+    assert_eq!(with(b"0:d0:le1:ai1ee"), plain);
+    let kept = with(b"1:ald0:i1e1:bi-3eee");
+    assert_eq!(kept, with(b"1:ald1:bi-3eee"));
+    assert_ne!(kept, plain);
+    assert_ne!(with(b"1:a0:"), plain);
+}

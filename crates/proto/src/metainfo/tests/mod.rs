@@ -14,7 +14,20 @@ type Files<'a> = &'a [(&'a str, u64)];
 
 /// A torrent of files full of ones, all hashes right; `files` sorted. `&[("", n)]` is a single file.
 pub(super) fn torrent(version: Version, piece_length: u32, files: Files<'_>) -> Metainfo {
-    let draft = draft(version, piece_length, files);
+    torrent_named(version, piece_length, files, NamePolicy::Portable)
+}
+
+/// The same under other rules for names.
+fn torrent_named(
+    version: Version,
+    piece_length: u32,
+    files: Files<'_>,
+    names: NamePolicy,
+) -> Metainfo {
+    let draft = Draft {
+        names,
+        ..draft(version, piece_length, files)
+    };
     let layout = draft.layout().expect("valid");
     let mut space = vec![0; layout.space as usize];
     for &(offset, entry) in &layout.entries {
@@ -68,6 +81,7 @@ fn draft(version: Version, piece_length: u32, files: Files<'_>) -> Draft {
         version,
         piece_length,
         private: false,
+        names: NamePolicy::Portable,
         files,
     }
 }
