@@ -48,103 +48,108 @@ pub const NAMES: &[(&str, &str)] = &[
 #[must_use]
 pub fn named(name: &str, seed: u64, leeches: Option<usize>) -> Option<Scenario> {
     let n = leeches.unwrap_or(16);
-    let host = HostSpec::new(false, 20 * MBIT, 1000 * MBIT);
-    let source = |up: u64| HostSpec::new(true, up * MBIT, 1000 * MBIT);
-    let s1 = || Scenario::plain(name, seed, 64 << 20, 512 << 10);
-    let mut rng = Rng::new(Seed(seed), "scenario");
+    let s1 = Scenario::plain(name, seed, 64 << 20, 512 << 10);
     Some(match name {
-        "s1" => s1().with(1, &source(20)).with(n, &host),
-        "s2" => s1().with(1, &source(100)).with(n, &host),
+        "s1" => s1.with(1, &source(20)).with(n, &leech()),
+        "s2" => s1.with(1, &source(100)).with(n, &leech()),
+        "tiny" => {
+            let mut it = s1.with(1, &source(20)).with(n, &leech());
+            it.total = 3 * u64::from(it.piece_length) - 1000;
+            it
+        }
+        "burst" => {
+            let it = Scenario::plain(name, seed, 1 << 20, 16 << 10);
+            it.with(1, &source(20))
+                .with(leeches.unwrap_or(50), &leech())
+        }
+        "one" => s1.with(1, &source(20)).with(1, &leech()),
+        "bharambe" => bharambe(seed, leeches.unwrap_or(1000)),
+        "everyone" => coming_and_going(name, s1, leeches.unwrap_or(20))?,
+        "corruptor" | "citizens" => in_bad_company(name, s1, n),
+        _ => coming_and_going(name, s1, n)?,
+    })
+}
+
+/// Bytes a second of a downlink that is never what counts.
+const WIDE: u64 = 1000 * MBIT;
+
+fn leech() -> HostSpec {
+    HostSpec::new(false, 20 * MBIT, WIDE)
+}
+
+fn source(mbit: u64) -> HostSpec {
+    HostSpec::new(true, mbit * MBIT, WIDE)
+}
+
+/// S1 in which hosts differ, come late or leave.
+fn coming_and_going(name: &str, s1: Scenario, n: usize) -> Option<Scenario> {
+    let leaving = |leaves, host: HostSpec| HostSpec { leaves, ..host };
+    let plain = |it: Scenario| it.with(1, &source(20)).with(n, &leech());
+    Some(match name {
         "mixed" => {
-            let mut it = s1().with(1, &source(20)).with(n, &host);
+            let mut it = plain(s1);
             for (at, leech) in it.hosts.iter_mut().skip(1).enumerate() {
-                // 5, 10, 20, 40, 80 and again: a spread of sixteen with every class in it.
+                // 5, 10, 20, 40, 80 and again: every class is there from five leeches on.
                 leech.link.up = (5 << (at % 5)) * MBIT;
             }
             it
         }
         "arrivals" => {
-            let mut it = s1().with(1, &source(20)).with(n, &host);
+            let mut rng = Rng::new(Seed(s1.seed), "arrivals");
+            let mut it = plain(s1);
             for leech in it.hosts.iter_mut().skip(1) {
                 leech.arrives = Instant::ZERO + Duration::from_millis(rng.below(27_000).into());
             }
             it
         }
         "leavers" => {
-            let host = HostSpec {
-                leaves: Leave::WhenComplete,
-                ..host
-            };
-            s1().with(1, &source(20)).with(n, &host)
+            let it = s1.with(1, &source(20));
+            it.with(n, &leaving(Leave::WhenComplete, leech()))
         }
         "onecopy" => {
-            let seed = HostSpec {
-                leaves: Leave::AfterOneCopy,
-                ..source(20)
-            };
-            s1().with(1, &seed).with(n, &host)
+            let it = s1.with(1, &leaving(Leave::AfterOneCopy, source(20)));
+            it.with(n, &leech())
         }
         "everyone" => {
-            let stay = |spec: HostSpec| HostSpec {
-                leaves: Leave::Everyone,
-                ..spec
-            };
-            let mut it = s1().with(1, &stay(source(20)));
-            it = it.with(leeches.unwrap_or(20), &stay(host));
+            let it = s1.with(1, &leaving(Leave::Everyone, source(20)));
+            let mut it = it.with(n, &leaving(Leave::Everyone, leech()));
             it.until_all_left = true;
             it
         }
-        "tiny" => {
-            let mut it = s1().with(1, &source(20)).with(n, &host);
-            it.total = 3 * u64::from(it.piece_length) - 1000;
-            it
-        }
-        "burst" => {
-            let mut it = Scenario::plain(name, seed, 1 << 20, 16 << 10);
-            it = it.with(1, &source(20));
-            it.with(leeches.unwrap_or(50), &host)
-        }
-        "one" => s1().with(1, &source(20)).with(1, &host),
         "nat" => {
-            let host = HostSpec {
-                natted: true,
-                ..host
-            };
-            s1().with(1, &source(20)).with(n, &host)
-        }
-        "corruptor" => {
-            let it = s1().with(1, &source(20)).with(3, &host);
-            let bad = HostSpec {
-                citizen: Citizen::Corruptor(10),
-                ..host
-            };
-            it.with(1, &bad)
-        }
-        "citizens" => {
-            let mut it = s1().with(1, &source(20)).with(n, &host);
-            for citizen in [
-                Citizen::Liar,
-                Citizen::FreeRider,
-                Citizen::Flapper(Duration::from_secs(3)),
-                Citizen::SlowLoris(Duration::from_secs(20)),
-                Citizen::Corruptor(10),
-            ] {
-                let bad = HostSpec {
-                    citizen,
-                    ..host.clone()
-                };
-                it = it.with(1, &bad);
-            }
+            let mut it = plain(s1);
+            it.hosts
+                .iter_mut()
+                .skip(1)
+                .for_each(|host| host.natted = true);
             it
         }
         "waiting" => {
-            let mut it = s1().with(1, &source(20)).with(n, &host);
+            let mut it = plain(s1);
             it.hosts[0].arrives = Instant::ZERO + Duration::from_secs(30);
             it
         }
-        "bharambe" => bharambe(seed, leeches.unwrap_or(1000)),
         _ => return None,
     })
+}
+
+/// S1 with hosts that do not play fair.
+fn in_bad_company(name: &str, s1: Scenario, n: usize) -> Scenario {
+    let bad = |citizen| HostSpec { citizen, ..leech() };
+    let it = s1.with(1, &source(20));
+    if name == "corruptor" {
+        return it.with(3, &leech()).with(1, &bad(Citizen::Corruptor(10)));
+    }
+    let them = [
+        Citizen::Liar,
+        Citizen::FreeRider,
+        Citizen::Flapper(Duration::from_secs(3)),
+        Citizen::SlowLoris(Duration::from_secs(20)),
+        Citizen::Corruptor(10),
+    ];
+    let it = it.with(n, &leech());
+    them.into_iter()
+        .fold(it, |it, citizen| it.with(1, &bad(citizen)))
 }
 
 /// Bharambe, Herley and Padmanabhan 2006: a flash crowd within 10 s, no headers, leaving at once; the
@@ -163,9 +168,7 @@ fn bharambe(seed: u64, leeches: usize) -> Scenario {
         leaves: Leave::WhenComplete,
         ..HostSpec::new(false, 50_000, 187_500)
     };
-    let mut source = HostSpec::new(true, 750_000, 750_000);
-    // Its paper's seed takes all who come: the tracker alone decides who they are.
-    source.link.delay = Duration::from_millis(5);
+    let source = HostSpec::new(true, 750_000, 750_000);
     it = it.with(1, &source).with(leeches, &leech);
     for host in it.hosts.iter_mut().skip(1) {
         host.arrives = Instant::ZERO + Duration::from_millis(rng.below(10_000).into());

@@ -42,7 +42,7 @@ fn s1_says_how_efficient_it_is() {
 #[test]
 fn a_seed_that_goes_after_one_copy_is_enough() {
     let report = flawless(get("onecopy", 2, 8));
-    assert_eq!(report.scenario.hosts[0].leaves, Leave::Never, "it left");
+    assert_eq!(report.hosts[0].spec.leaves, Leave::Never, "it left");
     assert!(report.first_copy.is_some());
 }
 
