@@ -17,6 +17,9 @@ pub enum Event {
     Completed,
     /// It is leaving.
     Stopped,
+    /// It does not want more than it has, and serves that (BEP 21). Said in every announce by a
+    /// partial seed.
+    Paused,
 }
 
 /// What a peer tells the tracker.
@@ -135,6 +138,7 @@ impl AnnounceRequest {
             Event::Started => push(&mut out, "event", "started"),
             Event::Completed => push(&mut out, "event", "completed"),
             Event::Stopped => push(&mut out, "event", "stopped"),
+            Event::Paused => push(&mut out, "event", "paused"),
         }
         if let Some(numwant) = self.numwant {
             push(&mut out, "numwant", numwant);
@@ -269,12 +273,13 @@ fn count(field: &'static str, raw: &str) -> Result<Option<u64>, QueryError> {
     Ok(Some(digits.parse().unwrap_or(u64::MAX)))
 }
 
-/// Events that we do not know (`paused` of BEP 21, say) are ordinary announces.
+/// Events that we do not know are ordinary announces.
 fn read_event(raw: &str) -> Event {
     match raw {
         "started" => Event::Started,
         "completed" => Event::Completed,
         "stopped" => Event::Stopped,
+        "paused" => Event::Paused,
         _ => Event::None,
     }
 }
@@ -419,7 +424,8 @@ mod tests {
         );
         assert_eq!(read("numwant=many").numwant, None);
         assert_eq!(read("event=").event, Event::None);
-        assert_eq!(read("event=paused").event, Event::None);
+        assert_eq!(read("event=paused").event, Event::Paused);
+        assert_eq!(read("event=idle").event, Event::None);
         assert_eq!(read("compact=0").compact, Some(false));
         assert_eq!(read("key=%00%ff").key, read("key=%00%FF").key);
         assert_ne!(read("key=secret-1").key, read("key=secret-2").key);

@@ -1,5 +1,5 @@
-//! What peers and trackers say to each other over HTTP (BEP 3, 7, 23, 24, 31, 48, and 52 for the
-//! length of an info-hash).
+//! What peers and trackers say to each other: over HTTP (BEP 3, 7, 21, 23, 24, 31, 48, and 52 for the
+//! length of an info-hash), and over UDP in [`udp`] (BEP 15, 41).
 //!
 //! One set of types for both sides: our tracker reads [`AnnounceRequest`] and writes
 //! [`AnnounceReply`], our client does the reverse. What foreign clients and trackers send is read
@@ -11,6 +11,7 @@ mod loose;
 mod percent;
 mod reply;
 mod scrape;
+pub mod udp;
 
 pub use announce::{AnnounceRequest, Event, QueryError};
 pub use percent::{decode as percent_decode, encode as percent_encode};
