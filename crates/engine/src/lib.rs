@@ -12,6 +12,7 @@ mod choker;
 pub mod config;
 pub mod fault;
 pub mod io;
+pub mod metadata;
 mod peer;
 mod picker;
 pub mod rng;

@@ -30,6 +30,7 @@
 mod clock;
 mod error;
 mod limits;
+mod metadata;
 mod peer;
 mod session;
 mod torrent;

@@ -10,10 +10,12 @@ pub(crate) use shake::Shaken;
 use crate::clock::Clock;
 use crate::error::NodeError;
 use crate::limits::Bucket;
+use crate::metadata;
 use crate::torrent::{self, AddTorrent, Shared, Torrent};
 use crate::tracker::{self, Http, ScrapeEntry};
 use crate::workers::Workers;
-use samara_proto::metainfo::Info;
+use samara_proto::magnet::Magnet;
+use samara_proto::metainfo::{Info, Metainfo};
 use samara_proto::{InfoHash, PeerId};
 use shake::Ours;
 use std::collections::BTreeMap;
@@ -196,6 +198,15 @@ impl Session {
     /// Where and how it failed.
     pub async fn fetch_torrent(&self, url: &str) -> Result<Vec<u8>, NodeError> {
         tracker::fetch_torrent(&self.0.http, url).await
+    }
+
+    /// Fetches what a magnet link names, from the peers that its trackers and the link itself know.
+    ///
+    /// # Errors
+    /// [`NodeError::Metadata`] if nobody gives it within three minutes or the link cannot be followed,
+    /// [`NodeError::BadTorrent`] if it is no torrent that can be used.
+    pub async fn fetch_metadata(&self, magnet: &Magnet) -> Result<Metainfo, NodeError> {
+        metadata::fetch(&self.0, magnet).await
     }
 
     /// Asks a tracker for the counts of swarms.

@@ -141,8 +141,9 @@ impl Driver {
             seed: Seed(request.seed.unwrap_or_else(crate::entropy)),
         };
         let engine = samara_engine::Torrent::new(spec, Arc::new(request.config), now);
-        setting.shared.bus.say(ready);
+        // In this order: who is told that it is ready may send peers at once.
         setting.shared.live.store(true, Ordering::Relaxed);
+        setting.shared.bus.say(ready);
         let (batch_sender, batches) = channel(BATCHES_MAX);
         Self {
             engine,

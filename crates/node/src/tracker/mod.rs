@@ -16,8 +16,8 @@ use samara_engine as engine;
 use samara_engine::AnnounceEvent;
 use samara_proto::metainfo::MAX_TORRENT_BYTES;
 use samara_proto::tracker::{
-    AnnounceReply, AnnounceRequest, Event, MAX_REPLY, MAX_SCRAPE, ReplyError, ScrapeCounts,
-    ScrapeReply, ScrapeRequest,
+    AnnounceReply, AnnounceRequest, Event, LEFT_UNKNOWN, MAX_REPLY, MAX_SCRAPE, ReplyError,
+    ScrapeCounts, ScrapeReply, ScrapeRequest,
 };
 use samara_proto::{InfoHash, PeerId};
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ impl Announcer {
         let mut request = AnnounceRequest::new(self.info_hash, self.peer_id, self.listen.port());
         request.uploaded = words.uploaded;
         request.downloaded = words.downloaded;
-        request.left = Some(words.left);
+        request.left = (words.left < LEFT_UNKNOWN).then_some(words.left);
         request.size = self.size;
         request.event = match words.event {
             AnnounceEvent::Started => Event::Started,

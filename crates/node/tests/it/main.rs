@@ -2,5 +2,6 @@
 
 mod harness;
 mod hostile;
+mod magnets;
 mod swarm;
 mod trouble;
