@@ -106,6 +106,9 @@ fn go(options: &Options) -> Result<bool, String> {
         if options.light {
             scenario.checks = Checks::Sums;
         }
+        if options.log.is_some() {
+            scenario.checks = Checks::All;
+        }
         for pair in &options.set {
             set(&mut scenario, pair)?;
         }
