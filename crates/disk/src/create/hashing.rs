@@ -5,10 +5,13 @@
 //! many-lane kernels. So there is one buffer a thread, and the disk sees one stream.
 //!
 //! The SHA-1 of a whole file (v1 only, BEP 47) cannot be cut. Files that lie inside a run are hashed
-//! side by side; a longer one is a *chain*: each run hands the state of the hash to the next run, while
-//! other threads hash pieces. A file is therefore hashed no faster than one core does SHA-1, and the
-//! piece hashes come for free if there is another core.
+//! side by side; a longer one is a *chain* ([`chains`]): each run hands the state of the hash to the next
+//! run, while other threads hash pieces. A file is therefore hashed no faster than one core does
+//! SHA-1, so that several long files are read side by side, a *lane* each ([`lanes`](super::lanes)), and the
+//! disk sees as many streams as there are threads.
 
+use super::chains::{self, Chains};
+use super::lanes::{Lanes, Run};
 use super::walk::Source;
 use super::{CreateError, Progress};
 use crate::hash::{sha1_many, sha256_many};
@@ -16,11 +19,10 @@ use samara_proto::merkle;
 use samara_proto::metainfo::{Entry, Layout, Version};
 use samara_proto::{Sha1, Sha256};
 use sha1::Digest;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that a thread reads and hashes at a time, unless a piece is longer: enough lanes for the
@@ -61,16 +63,9 @@ struct Part {
     at: Range<usize>,
 }
 
-/// A whole-file hash on its way through the runs.
-struct Chain {
-    next: u64,
-    /// Absent while a thread is at work on it.
-    hasher: Option<sha1::Sha1>,
-}
-
 /// What the threads share.
 struct Shared {
-    next_run: AtomicU32,
+    lanes: Mutex<Lanes>,
     stop: AtomicBool,
     state: Mutex<State>,
     chain_moved: Condvar,
@@ -79,7 +74,7 @@ struct Shared {
 
 struct State {
     hashes: Hashes,
-    chains: BTreeMap<usize, Chain>,
+    chains: Chains,
     done: u64,
     error: Option<CreateError>,
 }
@@ -87,6 +82,10 @@ struct State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopped(&self) -> bool {
@@ -125,12 +124,13 @@ impl Job<'_> {
             v2: vec![[0; 32]; count(self.version != Version::V1)],
             files: vec![None; self.sources.len()],
         };
+        let run = self.pieces_in_run(threads);
         let shared = Shared {
-            next_run: AtomicU32::new(0),
+            lanes: Mutex::new(self.lanes(run)),
             stop: AtomicBool::new(false),
             state: Mutex::new(State {
                 hashes,
-                chains: BTreeMap::new(),
+                chains: Chains::default(),
                 done: 0,
                 error: None,
             }),
@@ -141,7 +141,6 @@ impl Job<'_> {
             done: 0,
             total: shared.total,
         });
-        let run = self.pieces_in_run(threads);
         let threads = threads
             .clamp(1, MAX_THREADS)
             .min(pieces.div_ceil(run as usize));
@@ -149,7 +148,7 @@ impl Job<'_> {
             for _ in 0..threads {
                 scope.spawn(|| {
                     let _guard = StopOnPanic(&shared);
-                    let mut worker = Worker::new(self, &shared, run);
+                    let mut worker = Worker::new(self, &shared);
                     if let Err(error) = worker.work() {
                         shared.fail(Some(error));
                     }
@@ -173,6 +172,15 @@ impl Job<'_> {
         most.min(share.max(1))
     }
 
+    fn lanes(&self, pieces_in_run: u32) -> Lanes {
+        if self.version == Version::V1 {
+            let length = |index: usize| self.sources[index].length;
+            Lanes::by_file(self.layout, length, self.piece_length, pieces_in_run)
+        } else {
+            Lanes::one(self.layout.pieces, pieces_in_run)
+        }
+    }
+
     /// Empty files are in no run; their SHA-1 is that of nothing.
     fn with_empty_files(&self, mut hashes: Hashes) -> Hashes {
         if self.version == Version::V1 {
@@ -190,18 +198,16 @@ impl Job<'_> {
 struct Worker<'a> {
     job: &'a Job<'a>,
     shared: &'a Shared,
-    pieces_in_run: u32,
     buffer: Vec<u8>,
     /// The file that was read last: long ones are read by many runs.
     open: Option<(usize, File)>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(job: &'a Job<'a>, shared: &'a Shared, pieces_in_run: u32) -> Self {
+    fn new(job: &'a Job<'a>, shared: &'a Shared) -> Self {
         Self {
             job,
             shared,
-            pieces_in_run,
             buffer: Vec::new(),
             open: None,
         }
@@ -209,24 +215,21 @@ impl<'a> Worker<'a> {
 
     fn work(&mut self) -> Result<(), CreateError> {
         let piece_length = u64::from(self.job.piece_length);
-        let runs = self.job.layout.pieces.div_ceil(self.pieces_in_run);
+        let mut lane = None;
         while !self.shared.stopped() {
-            // The order of runs is the order in which they are taken: a chain relies on it.
-            let run = self.shared.next_run.fetch_add(1, Ordering::Relaxed);
-            if run >= runs {
+            let Some(run) = self.shared.lanes().take(lane) else {
                 break;
-            }
+            };
+            lane = Some(run.lane);
             if self.job.cancel.load(Ordering::Relaxed) {
                 return Err(CreateError::Cancelled);
             }
-            let first = run * self.pieces_in_run;
-            let last = (first + self.pieces_in_run).min(self.job.layout.pieces);
-            let start = u64::from(first) * piece_length;
-            let end = (u64::from(last) * piece_length).min(self.job.layout.space);
+            let start = u64::from(run.pieces.start) * piece_length;
+            let end = (u64::from(run.pieces.end) * piece_length).min(self.job.layout.space);
             let parts = self.read(start, end)?;
-            self.hash_pieces(first as usize, &parts);
+            self.hash_pieces(run.pieces.start as usize, &parts);
             if self.job.version == Version::V1 {
-                self.hash_files(&parts);
+                self.hash_files(&run, &parts);
             }
             let bytes: usize = parts.iter().map(|part| part.at.len()).sum();
             let done = {
@@ -350,7 +353,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Hashes the files that lie in this run whole, and moves the chains of the others on.
-    fn hash_files(&self, parts: &[Part]) {
+    fn hash_files(&self, run: &Run, parts: &[Part]) {
         let length = |part: &Part| self.job.sources[part.source].length;
         let (whole, mut long): (Vec<Part>, Vec<Part>) = parts
             .iter()
@@ -371,45 +374,52 @@ impl<'a> Worker<'a> {
         // A chain that begins here needs nobody, and the next run waits for it: it goes first.
         long.sort_by_key(|part| part.offset > 0);
         for part in long {
-            self.move_chain(&part, length(&part));
+            let bytes = &self.buffer[part.at.clone()];
+            if part.offset == 0 {
+                self.move_chain(&part, sha1::Sha1::new(), length(&part));
+            } else if run.first {
+                // Begun in the lane before this one.
+                let mut state = self.shared.state();
+                let chain = state.chains.defer(part.source, part.offset, bytes);
+                drop(state);
+                if let Some(hasher) = chain {
+                    self.keep_file(part.source, chains::finish(hasher, bytes));
+                }
+            } else if let Some(hasher) = self.wait_for_chain(&part) {
+                self.move_chain(&part, hasher, length(&part));
+            }
         }
     }
 
-    fn move_chain(&self, part: &Part, length: u64) {
-        let mut hasher = if part.offset == 0 {
-            sha1::Sha1::new()
-        } else {
-            match self.take_chain(part) {
-                Some(hasher) => hasher,
-                None => return,
-            }
-        };
+    fn keep_file(&self, source: usize, hash: Sha1) {
+        self.shared.state().hashes.files[source] = Some(hash);
+    }
+
+    fn move_chain(&self, part: &Part, mut hasher: sha1::Sha1, length: u64) {
         hasher.update(&self.buffer[part.at.clone()]);
         let next = part.offset + part.at.len() as u64;
-        let mut state = self.shared.state();
         if next == length {
-            state.chains.remove(&part.source);
-            state.hashes.files[part.source] = Some(Sha1(hasher.finalize().into()));
-        } else {
-            let hasher = Some(hasher);
-            state.chains.insert(part.source, Chain { next, hasher });
+            self.shared.state().chains.end(part.source);
+            self.keep_file(part.source, chains::finish(hasher, &[]));
+            return;
         }
-        drop(state);
+        let ended = self.shared.state().chains.put(part.source, next, hasher);
         self.shared.chain_moved.notify_all();
+        if let Some((hasher, tail)) = ended {
+            self.keep_file(part.source, chains::finish(hasher, &tail));
+        }
     }
 
-    /// Waits until the runs before this one have hashed their parts of the file. They were taken before
-    /// and wait for none that comes later, so it comes to an end. `None`: all is to stop.
-    fn take_chain(&self, part: &Part) -> Option<sha1::Sha1> {
+    /// Waits until the runs before this one have hashed their parts of the file. They are of the same
+    /// lane, so they were taken before and wait for none that comes later: it comes to an end.
+    /// `None`: all is to stop.
+    fn wait_for_chain(&self, part: &Part) -> Option<sha1::Sha1> {
         let mut state = self.shared.state();
         loop {
             if self.shared.stopped() {
                 return None;
             }
-            if let Some(chain) = state.chains.get_mut(&part.source)
-                && chain.next == part.offset
-                && let Some(hasher) = chain.hasher.take()
-            {
+            if let Some(hasher) = state.chains.take(part.source, part.offset) {
                 return Some(hasher);
             }
             state = self

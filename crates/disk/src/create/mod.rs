@@ -4,8 +4,10 @@
 //! Every byte is read once. Nothing is hashed before names, lengths and settings are known to make a
 //! torrent that every reader accepts.
 
+mod chains;
 mod error;
 mod hashing;
+mod lanes;
 mod piece_size;
 mod walk;
 

@@ -162,6 +162,30 @@ fn two_long_files_share_a_run_in_v1() {
 }
 
 #[test]
+fn several_long_files_are_hashed_side_by_side() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path().join("several");
+    // Long ones that begin inside pieces and at their beginnings, and small ones between them, some
+    // of which end in the piece that the next long one begins in.
+    for (i, length) in [
+        3, 900_000, 0, 17, 20_000, 1_000_001, 1_048_576, 16_384, 800_000, 1_500_000, 9,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        write(&root, &format!("{i:02}"), &bytes(length, i as u64));
+    }
+    for threads in 1..9 {
+        let request = CreateRequest {
+            piece_size: Some(16_384),
+            threads: Some(threads),
+            ..CreateRequest::new(&root)
+        };
+        check_slowly(&make(&request).expect("can be made"));
+    }
+}
+
+#[test]
 fn everything_around_the_files_is_written() {
     let dir = tempfile::tempdir().expect("a folder");
     write(dir.path(), "a.txt", b"hello");
