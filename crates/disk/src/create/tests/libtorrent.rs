@@ -3,6 +3,7 @@
 //! Python with libtorrent is named by `LT_PY`; without it these tests say so and pass.
 
 use super::*;
+use samara_proto::metainfo::Info;
 use std::process::Command;
 
 /// Runs the script beside this file; `None` if there is no libtorrent.
@@ -48,6 +49,26 @@ fn described(created: &Created) -> String {
         );
     }
     out
+}
+
+/// The v1 torrent `info` as programs write it that know no SHA-1 of whole files.
+fn without_sha1(info: &Info) -> Info {
+    let files = info.files.iter().map(|file| DraftFile {
+        path: file.path[1..].to_vec(),
+        length: file.length,
+        executable: file.executable,
+        ..DraftFile::default()
+    });
+    let draft = Draft {
+        name: info.name.clone(),
+        single_file: info.single_file,
+        version: Version::V1,
+        piece_length: info.geometry.piece_length(),
+        private: info.private,
+        names: NamePolicy::default(),
+        files: files.collect(),
+    };
+    draft.info(&info.pieces).expect("valid")
 }
 
 fn text(path: &Path) -> &str {
@@ -100,26 +121,12 @@ fn torrents_are_the_ones_that_libtorrent_makes() {
             let ours = make(&request).expect("can be made");
             let read = Metainfo::from_bytes(&theirs).expect("libtorrent's can be read");
             if format == Version::V1 {
-                // Theirs has no SHA-1 of whole files, and no order of files.
                 let info = &ours.metainfo.info;
-                assert_eq!(read.info.total(), info.total());
-                if let [file] = info.files.as_slice() {
-                    let draft = Draft {
-                        name: info.name.clone(),
-                        single_file: info.single_file,
-                        version: Version::V1,
-                        piece_length: 32768,
-                        private: false,
-                        names: NamePolicy::default(),
-                        files: vec![DraftFile {
-                            path: file.path[1..].to_vec(),
-                            length: file.length,
-                            ..DraftFile::default()
-                        }],
-                    };
-                    let bare = draft.info(&info.pieces).expect("valid");
-                    assert_eq!(read.info.raw, bare.raw);
-                }
+                assert_eq!(read.info.pieces, info.pieces, "{path:?}");
+                assert_ne!(read.info.info_hash(), info.info_hash());
+                let bare = without_sha1(info);
+                assert_eq!(read.info.raw, bare.raw, "{path:?}");
+                assert_eq!(read.info.info_hash(), bare.info_hash());
                 continue;
             }
             assert!(ours.torrent == theirs, "{name} of {path:?} differs");

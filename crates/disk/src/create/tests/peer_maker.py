@@ -12,8 +12,10 @@ import libtorrent as lt
 if sys.argv[1] == "make":
     path, piece_size, version, out = sys.argv[2:]
     flags = {"v1": 64, "v2": lt.create_torrent.v2_only, "hybrid": 0}[version]
-    files = lt.file_storage()
-    lt.add_files(files, path)
+    files = lt.list_files(path)
+    if version == "v1":
+        # libtorrent takes v1 files in any order: ours, by path, component by component.
+        files.sort(key=lambda file: file.filename.encode().split(b"/"))
     torrent = lt.create_torrent(files, int(piece_size), flags=flags)
     torrent.set_creation_date(0)
     lt.set_piece_hashes(torrent, path.rsplit("/", 1)[0])
