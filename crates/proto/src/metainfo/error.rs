@@ -271,7 +271,7 @@ impl MetainfoError {
             ),
             Self::Ambiguous(name) => write!(
                 f,
-                "a v2 torrent cannot tell the folder {name:?}, which holds one file of the same name, from that file; make it hybrid"
+                "a v2 torrent cannot tell the folder {name:?}, which holds one file of the same name, from that file; make it v1 or hybrid"
             ),
             Self::HybridMismatch(path) => write!(
                 f,
