@@ -1,7 +1,9 @@
 //! Which block to ask a peer for next.
 //!
-//! The policy is Cohen's (2003): the blocks of a piece that was begun before any other piece (*strict
-//! priority*); the first pieces at random until one is complete, because rare pieces come slowly;
+//! The policy is Cohen's (2003): a peer is asked for the rest of the piece that it was asked for first,
+//! then for pieces that were begun and left (*strict priority*), then for a new one; a piece that
+//! another peer is giving is joined only when there is no new one, so that a seed is not asked for
+//! what leeches can give; the first pieces at random until one is complete, because rare pieces come slowly;
 //! then the piece that the fewest connected peers have, at random among equals (*rarest first*); and
 //! when every missing block has been asked for, copies of requests to peers that will be faster
 //! (*endgame*), bounded to [`Limits::copies`] a block.
@@ -164,13 +166,25 @@ impl Picker {
 
     // --- picking ------------------------------------------------------------------------------
 
-    /// Appends up to `want` spans to ask `who` for, who has `bits`.
-    pub(crate) fn pick(&mut self, who: PeerKey, bits: &Bitfield, want: usize, out: &mut Vec<Span>) {
+    /// Appends up to `want` spans to ask `who` for, who has `bits`. `steady`: it is not known to leave
+    /// us waiting; only such a peer is given a piece that failed before, which is for one peer alone.
+    pub(crate) fn pick(
+        &mut self,
+        who: PeerKey,
+        bits: &Bitfield,
+        steady: bool,
+        want: usize,
+        out: &mut Vec<Span>,
+    ) {
+        let may = |partial: &Partial| partial.may_be_asked_of(who) && (steady || !partial.suspect);
         let goal = out.len() + want;
         while out.len() < goal {
-            let Some(piece) = self.best_begun(who, bits).or_else(|| self.begin(bits)) else {
-                return;
-            };
+            let piece = self
+                .begun(bits, |partial| partial.owner == Some(who) && may(partial))
+                .or_else(|| self.begun(bits, |partial| partial.owner.is_none() && may(partial)))
+                .or_else(|| self.begin(bits, steady))
+                .or_else(|| self.begun(bits, may));
+            let Some(piece) = piece else { return };
             self.take(who, piece, goal - out.len(), out);
         }
     }
@@ -236,13 +250,16 @@ impl Picker {
         }
     }
 
-    /// Of the begun pieces that the peer has, the one nearest to its end: it can be passed on soonest.
-    fn best_begun(&self, who: PeerKey, bits: &Bitfield) -> Option<u32> {
+    /// Of the begun pieces that the peer has and that `fit`, the one nearest to its end: it can be passed
+    /// on soonest.
+    fn begun(&self, bits: &Bitfield, fit: impl Fn(&Partial) -> bool) -> Option<u32> {
         self.with_free
             .iter()
             .copied()
-            .filter(|piece| bits.get(*piece) && self.partials[piece].may_be_asked_of(who))
-            .min_by_key(|piece| self.partials[piece].free())
+            .filter_map(|piece| Some((piece, self.partials.get(&piece)?)))
+            .filter(|(piece, partial)| bits.get(*piece) && fit(partial))
+            .min_by_key(|(_, partial)| partial.free())
+            .map(|(piece, _)| piece)
     }
 
     fn has_room(&self) -> bool {
@@ -250,7 +267,7 @@ impl Picker {
     }
 
     /// Begins a piece that the peer has.
-    fn begin(&mut self, bits: &Bitfield) -> Option<u32> {
+    fn begin(&mut self, bits: &Bitfield, steady: bool) -> Option<u32> {
         if !self.has_room() {
             return None;
         }
@@ -259,6 +276,9 @@ impl Picker {
         } else {
             self.rarest_open(bits)
         }?;
+        if self.suspects.contains(&piece) && !steady {
+            return None;
+        }
         self.start(piece);
         Some(piece)
     }
@@ -344,6 +364,9 @@ impl Picker {
     /// A peer is gone: begun suspects that only it could complete go to another.
     pub(crate) fn peer_gone(&mut self, who: PeerKey) {
         for partial in self.partials.values_mut() {
+            if partial.owner == Some(who) {
+                partial.owner = None;
+            }
             if partial.only == Some(who) {
                 // What is here already stays; blame is then shared, and a second failure is
                 // settled by comparing blocks.
@@ -404,15 +427,6 @@ impl Picker {
             self.bands.insert(piece, &mut self.rng);
         }
         givers
-    }
-
-    /// Begun pieces with blocks received, for people and tests.
-    #[cfg(test)]
-    pub(crate) fn begun(&self) -> usize {
-        self.partials
-            .values()
-            .filter(|partial| partial.received() > 0)
-            .count()
     }
 
     #[cfg(test)]

@@ -20,6 +20,8 @@ pub(super) struct Partial {
     blocks: Vec<Block>,
     free: u32,
     received: u32,
+    /// Who fetches it: the others leave it alone while there are other pieces to begin.
+    pub(super) owner: Option<PeerKey>,
     /// After a failed checksum the piece is fetched from one peer alone, so that whose fault it is
     /// can be proven.
     pub(super) only: Option<PeerKey>,
@@ -33,6 +35,7 @@ impl Partial {
             blocks: list,
             free: blocks,
             received: 0,
+            owner: None,
             only: None,
             suspect,
         }
@@ -41,11 +44,6 @@ impl Partial {
     /// Blocks that nobody was asked for.
     pub(super) fn free(&self) -> u32 {
         self.free
-    }
-
-    #[cfg(test)]
-    pub(super) fn received(&self) -> u32 {
-        self.received
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -66,6 +64,7 @@ impl Partial {
         if self.suspect {
             self.only = Some(who);
         }
+        self.owner.get_or_insert(who);
         let mut left = want.min(self.free as usize);
         for (index, block) in self.blocks.iter_mut().enumerate() {
             if left == 0 {
@@ -123,7 +122,12 @@ impl Partial {
         if block.asked[0].is_none() && block.giver.is_none() {
             self.free += 1;
         }
-        if self.only == Some(who) && self.received == 0 && self.is_untouched() {
+        if self.owner == Some(who) {
+            self.owner = None;
+        }
+        if self.only == Some(who) {
+            // It does not deliver: another may have all that is left. Blame is then shared, and a
+            // second failure is settled by comparing blocks.
             self.only = None;
         }
     }

@@ -34,7 +34,7 @@ fn picker(available: &str, have: &str, random_first: u32, seed: u64) -> Picker {
 
 fn pick(picker: &mut Picker, who: u32, has: &str, want: usize) -> Vec<(u32, u32)> {
     let mut out = Vec::new();
-    picker.pick(PeerKey(who), &bits(has), want, &mut out);
+    picker.pick(PeerKey(who), &bits(has), true, want, &mut out);
     picker.check();
     out.iter().map(|span| (span.piece, span.block())).collect()
 }
@@ -110,10 +110,51 @@ fn the_first_piece_is_random_and_then_rarest_first() {
 }
 
 #[test]
-fn begun_pieces_come_before_new_ones() {
+fn a_peer_goes_on_with_its_piece_before_it_begins_another() {
     let mut p = picker("91", "  ", 0, 1);
     assert_eq!(pick(&mut p, 1, "* ", 1), [(0, 0)]);
+    assert_eq!(pick(&mut p, 1, "**", 2), [(0, 1), (1, 0)]);
+}
+
+#[test]
+fn a_piece_that_another_gives_is_joined_only_when_there_is_no_new_one() {
+    let mut p = picker("91", "  ", 0, 1);
+    assert_eq!(pick(&mut p, 1, "* ", 1), [(0, 0)]);
+    assert_eq!(pick(&mut p, 2, "**", 3), [(1, 0), (1, 1), (0, 1)]);
+}
+
+#[test]
+fn a_piece_that_was_left_comes_before_new_ones() {
+    let mut p = picker("91", "  ", 0, 1);
+    assert_eq!(pick(&mut p, 1, "* ", 2), [(0, 0), (0, 1)]);
+    receive(&mut p, 1, 0, 0);
+    let left = span(&p, 0, 1);
+    p.release(PeerKey(1), left);
     assert_eq!(pick(&mut p, 2, "**", 2), [(0, 1), (1, 0)]);
+}
+
+#[test]
+fn a_failed_piece_is_not_left_to_a_peer_that_keeps_us_waiting() {
+    let mut p = picker("1", " ", 0, 1);
+    pick(&mut p, 1, "*", 2);
+    receive(&mut p, 1, 0, 0);
+    receive(&mut p, 1, 0, 1);
+    p.piece_bad(0);
+    let mut out = Vec::new();
+    p.pick(PeerKey(1), &bits("*"), false, 2, &mut out);
+    assert_eq!(out, []);
+    assert_eq!(pick(&mut p, 2, "*", 1), [(0, 0)]);
+    assert_eq!(pick(&mut p, 3, "*", 1), []);
+    let left = span(&p, 0, 0);
+    receive(&mut p, 2, 0, 0);
+    pick(&mut p, 2, "*", 1);
+    p.release(PeerKey(2), span(&p, 0, 1));
+    assert_eq!(
+        pick(&mut p, 3, "*", 1),
+        [(0, 1)],
+        "it is not kept for who does not deliver"
+    );
+    assert_eq!(left.block(), 0);
 }
 
 #[test]
@@ -127,7 +168,6 @@ fn released_blocks_are_picked_again_and_untouched_pieces_are_closed() {
     p.release(PeerKey(2), a);
     p.release(PeerKey(1), b);
     p.check();
-    assert_eq!(p.begun(), 0);
     assert!(p.bands.contains(0));
 }
 
@@ -232,7 +272,13 @@ fn random_walks_keep_the_invariants_and_finish() {
             let who = rng.below(3);
             let mut picked = Vec::new();
             match rng.below(6) {
-                0 | 1 => p.pick(PeerKey(who), &full, 1 + rng.below(4) as usize, &mut picked),
+                0 | 1 => p.pick(
+                    PeerKey(who),
+                    &full,
+                    true,
+                    1 + rng.below(4) as usize,
+                    &mut picked,
+                ),
                 2 => p.pick_copies(PeerKey(who), &full, 2, &|_| true, &mut picked),
                 3 if !out.is_empty() => {
                     let (who, span) = out.swap_remove(rng.below(out.len() as u32) as usize);

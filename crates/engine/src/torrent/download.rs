@@ -42,7 +42,8 @@ impl Torrent {
             self.picker
                 .pick_fast(key, &peer.allowed_fast, want, &mut spans);
         } else {
-            self.picker.pick(key, &peer.has, want, &mut spans);
+            self.picker
+                .pick(key, &peer.has, !peer.snubbing, want, &mut spans);
             if spans.is_empty() && self.picker.is_endgame() {
                 self.pick_copies(now, key, want, &mut spans);
             }
@@ -110,14 +111,17 @@ impl Torrent {
     }
 
     /// A peer has sent nothing for long though it was asked: others may be asked for the same.
-    pub(super) fn on_snubbed(&mut self, key: PeerKey) {
+    pub(super) fn on_snubbed(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
         peer.snubbing = true;
         peer.pipeline.restart();
-        for asked in &peer.asked {
+        let void = core::mem::take(&mut peer.asked);
+        peer.crossing += void.len() as u32;
+        for asked in void {
             self.picker.release(key, asked.span);
+            self.send(now, key, Message::Cancel(asked.span), out);
         }
         self.refill = true;
     }

@@ -3,12 +3,10 @@
 use super::Torrent;
 use crate::fault::PeerFault;
 use crate::io::{Goodbye, Outputs, PeerKey, Phase};
-use crate::peer::Asked;
 use crate::time::Instant;
 use bytes::Bytes;
 use samara_proto::wire::{ExtendedHandshake, Message, MetadataMessage, UT_METADATA_ID};
 use samara_proto::{BLOCK, Bitfield, Span};
-use std::collections::VecDeque;
 
 /// Allowed-fast pieces remembered a peer; BEP 6 suggests ten.
 const ALLOWED_FAST_MAX: usize = 32;
@@ -160,15 +158,12 @@ impl Torrent {
         peer.choking_us = true;
         peer.snubbing = false;
         peer.waiting_since = now;
-        // Allowed-fast requests stay (BEP 6); all others are void, though some may be on the way.
-        let fast = core::mem::take(&mut peer.allowed_fast);
-        let (stay, void): (VecDeque<Asked>, VecDeque<Asked>) = peer
-            .asked
-            .iter()
-            .copied()
-            .partition(|asked| fast.contains(&asked.span.piece));
-        peer.allowed_fast = fast;
-        peer.asked = stay;
+        if peer.reserved.fast() {
+            // Every request is still answered, by its block or by a reject (BEP 6).
+            return;
+        }
+        // All requests are void, though the blocks of some may be on the way.
+        let void = core::mem::take(&mut peer.asked);
         peer.crossing += void.len() as u32;
         for asked in void {
             self.picker.release(key, asked.span);
@@ -195,7 +190,7 @@ impl Torrent {
         if peer.take_asked(span).is_none() {
             return self.on_fault(now, key, PeerFault::UnaskedReject, out);
         }
-        peer.paused = true;
+        peer.paused = !peer.choking_us;
         self.picker.release(key, span);
         self.refill = true;
     }

@@ -13,6 +13,9 @@ use samara_proto::wire::{ExtendedHandshake, Message, Reserved, UT_METADATA_ID};
 /// Pause before a peer that did something wrong is dialled again.
 const FAULT_PAUSE: Duration = Duration::from_secs(120);
 
+/// A peer has this long to become of use before it makes room for others.
+const USELESS_AFTER: Duration = Duration::from_secs(10);
+
 /// Shortest time that a peer without a block snubs us, however fast the transfer is.
 const SNUB_MIN: Duration = Duration::from_secs(3);
 
@@ -86,7 +89,23 @@ impl Torrent {
             }
             self.hang_up(now, twin, Goodbye::Fault(PeerFault::Duplicate), out);
         }
-        (self.peers.len() >= self.config.peers_max).then_some(Goodbye::Surplus)
+        let full = self.peers.len() >= self.config.peers_max;
+        (full && !self.shed_useless(now, out)).then_some(Goodbye::Surplus)
+    }
+
+    /// Hangs up on the peer that has been of no use either way for longest; false if there is none. In a
+    /// swarm where all lack the same piece, this lets the one in that has it.
+    fn shed_useless(&mut self, now: Instant, out: &mut Outputs) -> bool {
+        let useless = self.peers.iter().filter(|(_, peer)| {
+            peer.useful == 0 && !peer.interested && now.since(peer.came) > USELESS_AFTER
+        });
+        let oldest = useless
+            .min_by_key(|(_, peer)| peer.came)
+            .map(|(key, _)| *key);
+        if let Some(key) = oldest {
+            self.hang_up(now, key, Goodbye::Surplus, out);
+        }
+        oldest.is_some()
     }
 
     /// The first things we say: what we have (BEP 3, 6), and what we understand (BEP 10).
@@ -265,9 +284,9 @@ impl Torrent {
                 self.on_fault(now, key, PeerFault::Silent, out);
                 continue;
             }
-            let waits = !peer.asked.is_empty() && !peer.snubbing;
+            let waits = !peer.asked.is_empty();
             if waits && now.since(peer.waiting_since) > snub_after {
-                self.on_snubbed(key);
+                self.on_snubbed(now, key, out);
             }
             if self
                 .peers
@@ -278,6 +297,12 @@ impl Torrent {
             }
         }
         self.fill_all(now, out);
+        let starving = self.phase == Phase::Downloading
+            && self.peers.len() >= self.config.peers_wanted
+            && self.peers.values().all(|peer| peer.useful == 0);
+        if starving {
+            self.shed_useless(now, out);
+        }
         self.dial(now, out);
         self.look_after_the_swarm(now, out);
     }

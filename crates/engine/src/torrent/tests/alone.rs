@@ -255,12 +255,12 @@ fn a_silent_peer_is_snubbed_and_its_blocks_are_asked_of_another() {
         alone.message(key, Message::HaveAll);
     }
     let asked = requests(&alone.message(1, Message::Unchoke));
-    let out = alone.wait(70);
-    assert!(requests(&out).is_empty(), "the other chokes us");
+    alone.wait(70);
     let again = requests(&alone.message(2, Message::Unchoke));
-    assert!(
-        asked.iter().all(|span| again.contains(span)),
-        "{asked:?} {again:?}"
+    let same = asked.iter().filter(|span| again.contains(span)).count();
+    assert_eq!(
+        same, 3,
+        "all but the one that the silent peer is tried with: {again:?}"
     );
     let out = alone.wait(100);
     assert!(matches!(
