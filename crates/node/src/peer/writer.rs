@@ -1,14 +1,13 @@
-//! From the torrent's wishes to a socket: control messages of a turn in one write, blocks from the
-//! page cache without passing through the program where the system can do that.
+//! From the torrent's wishes to a socket: control messages and blocks of a turn in as few writes as
+//! they fit into.
 
-use super::source::{self, Piecework};
+use super::source::{self, Outgoing};
 use crate::limits::Throttle;
 use crate::torrent::Fact;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use samara_disk::store::Store;
 use samara_engine::{Input, PeerKey};
 use samara_proto::Span;
-use samara_proto::wire::block_header;
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
@@ -17,8 +16,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// Blocks that are looked up, read or sent in one go: 256 KiB of the usual ones.
+/// Blocks that are read in one go: 256 KiB of the usual ones, which still fit the second level cache
+/// between the read and the write.
 const RUN_MAX: usize = 16;
+/// Bytes that are written without waiting for more.
+const WRITE_MIN: usize = 128 * 1024;
+/// Turns without a block after which the buffer is given back: most connections are not served.
+const QUIET_TURNS: u32 = 16;
 
 /// What goes to a peer.
 #[derive(Debug)]
@@ -107,7 +111,8 @@ pub(crate) async fn run(
         store,
         throttle,
         facts,
-        staged: BytesMut::new(),
+        out: Outgoing::default(),
+        payload: 0,
     };
     if let Err(error) = writer.work(inbox).await {
         tracing::debug!(peer = peer.0, %error, "cannot send");
@@ -121,122 +126,78 @@ struct Writer<'a> {
     store: Arc<Store>,
     throttle: Throttle,
     facts: mpsc::UnboundedSender<Fact>,
-    /// Control bytes that go with the next write.
-    staged: BytesMut,
+    /// What the next write takes.
+    out: Outgoing,
+    /// Bytes of payload in it.
+    payload: u64,
 }
 
 impl Writer<'_> {
     async fn work(&mut self, mut inbox: Inbox) -> io::Result<()> {
         let mut items = VecDeque::new();
+        let mut quiet = 0;
         while inbox.take(&mut items).await {
+            quiet += 1;
             while let Some(item) = items.pop_front() {
                 match item {
                     Item::Control(bytes) => {
-                        self.staged.extend_from_slice(&bytes);
+                        self.out.push(&bytes);
                         inbox.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
                     }
                     Item::Block(span) => {
-                        let run = gather_run(span, &mut items);
-                        self.serve(run).await?;
+                        quiet = 0;
+                        self.add_run(&gather_run(span, &mut items)).await;
                     }
                 }
+                if self.out.len() >= WRITE_MIN {
+                    self.flush().await?;
+                }
             }
-            self.flush(false).await?;
+            self.flush().await?;
+            if quiet >= QUIET_TURNS {
+                self.out.release();
+            }
         }
         Ok(())
     }
 
-    /// Sends a run of blocks, whatever was staged first.
-    async fn serve(&mut self, run: Vec<Span>) -> io::Result<()> {
-        let mut sent = 0;
-        if !self.throttle.is_off() || run.len() == 1 {
-            for span in run {
-                sent += self.serve_some(vec![span]).await?;
-            }
-        } else {
-            sent = self.serve_some(run).await?;
-        }
+    async fn add_run(&mut self, run: &[Span]) {
+        let out = std::mem::take(&mut self.out);
+        let (out, lost) = source::append(&self.store, run, out).await;
+        self.out = out;
         let peer = self.peer;
-        if sent > 0 {
-            let served = Input::Served { peer, bytes: sent };
-            let _ = self.facts.send(Fact::Say(served));
+        let wanted: u64 = run.iter().map(|span| u64::from(span.length)).sum();
+        self.payload += wanted;
+        for (span, error) in lost {
+            self.payload -= u64::from(span.length);
+            tracing::warn!(%error, "a block cannot be served");
+            let failed = Input::ServeFailed { peer, span };
+            let _ = self.facts.send(Fact::Say(failed));
         }
-        Ok(())
     }
 
-    async fn serve_some(&mut self, run: Vec<Span>) -> io::Result<u64> {
-        let work = source::look_up(&self.store, run).await;
-        let mut sent = 0;
-        source::cork(self.stream, work.len() > 1);
-        for piecework in &work {
-            match piecework {
-                Piecework::Lost(span, error) => {
-                    tracing::warn!(%error, "a block cannot be served");
-                    let (peer, span) = (self.peer, *span);
-                    let failed = Input::ServeFailed { peer, span };
-                    let _ = self.facts.send(Fact::Say(failed));
-                }
-                Piecework::Copied(span, bytes) => {
-                    self.staged.extend_from_slice(&block_header(*span));
-                    self.flush(true).await?;
-                    self.send_bytes(bytes.clone()).await?;
-                    sent += u64::from(span.length);
-                }
-                #[cfg(target_os = "linux")]
-                Piecework::InPlace(span, segments) => {
-                    self.staged.extend_from_slice(&block_header(*span));
-                    self.flush(true).await?;
-                    self.send_segments(segments).await?;
-                    sent += u64::from(span.length);
-                }
-            }
-        }
-        source::cork(self.stream, false);
-        Ok(sent)
-    }
-
-    /// Writes what is staged. `more`: payload follows at once, so no packet is to go without it.
-    async fn flush(&mut self, more: bool) -> io::Result<()> {
-        while !self.staged.is_empty() {
-            let staged = &self.staged;
-            let sent = source::send(self.stream, staged, more).await?;
-            self.staged.advance(sent);
-        }
-        self.staged.clear();
-        Ok(())
-    }
-
-    async fn send_bytes(&mut self, mut bytes: Bytes) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let granted = self.throttle.take(bytes.len()).await;
-            let mut part = bytes.split_to(granted.min(bytes.len()));
+    /// Writes what there is, and tells the torrent of the payload in it.
+    async fn flush(&mut self) -> io::Result<()> {
+        let mut rest = self.out.bytes();
+        while !rest.is_empty() {
+            // Small control messages are not worth limiting, and must not wait behind a limit.
+            let granted = if self.payload == 0 {
+                rest.len()
+            } else {
+                self.throttle.take(rest.len()).await
+            };
+            let (mut part, later) = rest.split_at(granted.min(rest.len()));
+            rest = later;
             while !part.is_empty() {
-                let sent = source::send(self.stream, &part, false).await?;
-                part.advance(sent);
+                let sent = source::send(self.stream, part).await?;
+                part = part.get(sent..).unwrap_or_default();
             }
         }
-        Ok(())
-    }
-
-    #[cfg(target_os = "linux")]
-    async fn send_segments(&mut self, segments: &[samara_disk::store::Segment]) -> io::Result<()> {
-        use samara_disk::store::Segment;
-        for segment in segments {
-            match segment {
-                Segment::Zeros { len } => {
-                    self.send_bytes(Bytes::from(vec![0; *len as usize])).await?;
-                }
-                Segment::File { file, offset, len } => {
-                    let (mut at, end) = (*offset, offset + u64::from(*len));
-                    while at < end {
-                        let granted = self.throttle.take((end - at) as usize).await as u64;
-                        let stop = (at + granted).min(end);
-                        while at < stop {
-                            at = source::send_file(self.stream, file, at, stop).await?;
-                        }
-                    }
-                }
-            }
+        self.out.clear();
+        let (peer, bytes) = (self.peer, std::mem::take(&mut self.payload));
+        if bytes > 0 {
+            let served = Input::Served { peer, bytes };
+            let _ = self.facts.send(Fact::Say(served));
         }
         Ok(())
     }

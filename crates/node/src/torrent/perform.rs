@@ -36,6 +36,7 @@ impl Driver {
                     blocks: self.kept.take(piece),
                     digests,
                     answer: self.setting.shared.facts.clone(),
+                    since: std::time::Instant::now(),
                 };
                 self.setting.workers.submit(job);
             }
