@@ -155,13 +155,12 @@ impl<'a> Follower<'a> {
                 message,
                 retry_in,
             } => self.on_tracker_failed(url, message, retry_in),
+            // The seed rule's own warning is told in our words, with fresh numbers.
+            TorrentEvent::TrackerWarning(message) if message.starts_with("no seed yet") => {}
             TorrentEvent::TrackerWarning(message) => {
-                // The seed rule's own warning is told in our words, with fresh numbers.
-                if !message.starts_with("no seed yet") {
-                    self.app
-                        .out
-                        .warning(&format!("the tracker says: {message}"));
-                }
+                self.app
+                    .out
+                    .warning(&format!("the tracker says: {message}"));
             }
             TorrentEvent::Notice(message) => self.app.out.warning(&message),
             TorrentEvent::CheckingFiles => self

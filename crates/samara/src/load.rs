@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, Failure};
 use samara_proto::magnet::Magnet;
-use samara_proto::metainfo::{MAX_TORRENT_BYTES, Metainfo};
+use samara_proto::metainfo::{MAX_TORRENT_BYTES, Metainfo, NamePolicy};
 use std::path::Path;
 
 /// What the user named.
@@ -18,7 +18,7 @@ pub enum Source {
 
 impl Source {
     /// Looks at the text; reads the file if it is one.
-    pub fn of(text: &str) -> Result<Self, Failure> {
+    pub fn of(text: &str, names: NamePolicy) -> Result<Self, Failure> {
         let starts = |prefix: &str| {
             text.get(..prefix.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
@@ -30,12 +30,12 @@ impl Source {
         if starts("http://") || starts("https://") {
             return Ok(Self::Url(text.to_owned()));
         }
-        read(Path::new(text)).map(|metainfo| Self::Torrent(Box::new(metainfo)))
+        read(Path::new(text), names).map(|metainfo| Self::Torrent(Box::new(metainfo)))
     }
 }
 
 /// The torrent in the file at `path`.
-pub fn read(path: &Path) -> Result<Metainfo, Failure> {
+pub fn read(path: &Path, names: NamePolicy) -> Result<Metainfo, Failure> {
     let fail = |why: &dyn std::fmt::Display| {
         Failure::failed(format!("cannot read {}: {why}", path.display()))
     };
@@ -51,12 +51,12 @@ pub fn read(path: &Path) -> Result<Metainfo, Failure> {
         )));
     }
     let bytes = std::fs::read(path).map_err(|err| fail(&err))?;
-    parse(&bytes, &path.display().to_string())
+    parse(&bytes, &path.display().to_string(), names)
 }
 
 /// The torrent in `bytes`, which came from `place`.
-pub fn parse(bytes: &[u8], place: &str) -> Result<Metainfo, Failure> {
-    Metainfo::from_bytes(bytes)
+pub fn parse(bytes: &[u8], place: &str, names: NamePolicy) -> Result<Metainfo, Failure> {
+    Metainfo::from_bytes_with(bytes, names)
         .map_err(|err| Failure::failed(format!("{place} is not a torrent that can be used: {err}")))
 }
 
@@ -82,20 +82,26 @@ mod tests {
     #[test]
     fn sources_are_told_apart() {
         assert!(matches!(
-            Source::of("HTTP://h/a.torrent"),
+            Source::of("HTTP://h/a.torrent", NamePolicy::Portable),
             Ok(Source::Url(_))
         ));
         assert!(matches!(
-            Source::of("https://h/a.torrent"),
+            Source::of("https://h/a.torrent", NamePolicy::Portable),
             Ok(Source::Url(_))
         ));
         let link = format!("magnet:?xt=urn:btih:{}", "ab".repeat(20));
-        assert!(matches!(Source::of(&link), Ok(Source::Magnet(_))));
+        assert!(matches!(
+            Source::of(&link, NamePolicy::Portable),
+            Ok(Source::Magnet(_))
+        ));
         assert_eq!(
-            Source::of("magnet:?dn=x").expect_err("no hash").exit,
+            Source::of("magnet:?dn=x", NamePolicy::Portable)
+                .expect_err("no hash")
+                .exit,
             Exit::Usage
         );
-        let missing = Source::of("/does/not/exist.torrent").expect_err("missing");
+        let missing =
+            Source::of("/does/not/exist.torrent", NamePolicy::Portable).expect_err("missing");
         assert!(
             missing
                 .to_string()
@@ -103,7 +109,7 @@ mod tests {
             "{missing}"
         );
         assert!(
-            Source::of("/")
+            Source::of("/", NamePolicy::Portable)
                 .expect_err("folder")
                 .to_string()
                 .contains("is a folder")

@@ -33,7 +33,7 @@ pub async fn fetch_with(app: &App, session: &Session, url: &str) -> Result<Metai
         fetched = session.fetch_torrent(url) => fetched.map_err(Failure::failed)?,
         _ = app.stop.asked() => return Err(Failure::interrupted()),
     };
-    load::parse(&bytes, url)
+    load::parse(&bytes, url, app.settings.names)
 }
 
 /// The torrent that a magnet link names, asked of peers.
@@ -58,6 +58,8 @@ pub async fn resolve_with(
         "asking peers what \"{}\" is",
         crate::out::escape(&name)
     ));
-    let _ = session;
-    Err(Failure::failed("magnet links are not there yet"))
+    tokio::select! {
+        resolved = session.fetch_metadata(magnet) => resolved.map_err(Failure::failed),
+        _ = app.stop.asked() => Err(Failure::interrupted()),
+    }
 }

@@ -53,7 +53,10 @@ pub struct Common {
     /// Receive at most this much a second
     #[arg(long, global = true, value_name = "RATE")]
     pub down_limit: Option<Rate>,
-    /// Read these flags from a TOML file (listen, json, quiet, verbose, up-limit, down-limit); the
+    /// Take names that this system can hold and some other cannot, like aux.c or two that differ by case
+    #[arg(long, global = true)]
+    pub any_names: bool,
+    /// Read these flags from a TOML file (listen, json, quiet, verbose, up-limit, down-limit, any-names); the
     /// command line wins
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -94,8 +97,8 @@ pub struct Making {
     /// Allow pieces above 512KiB, up to 256MiB
     #[arg(long)]
     pub allow_large_pieces: bool,
-    /// Which hashes to put in: hybrid works with every client
-    #[arg(long, value_enum, default_value_t = Format::Hybrid)]
+    /// Which hashes to put in; only v1 works with every client
+    #[arg(long, value_enum, default_value_t = Format::V1)]
     pub format: Format,
     /// Only the trackers may say who the peers are (BEP 27)
     #[arg(long)]
@@ -111,12 +114,12 @@ pub struct Making {
 /// Which hashes a torrent carries.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// v1 and v2: every client can use it, and every file carries its whole-file hash
-    Hybrid,
-    /// SHA-1 of pieces (BEP 3)
+    /// SHA-1 of pieces (BEP 3) and of every whole file (BEP 47)
     V1,
     /// SHA-256 merkle trees (BEP 52)
     V2,
+    /// Both; aria2 and Transmission 3 cannot use it (docs/decisions/0004-default-format.md)
+    Hybrid,
 }
 
 /// `share`
@@ -326,7 +329,7 @@ mod tests {
         };
         assert_eq!(
             (share.seed, share.making.format),
-            (Goal::Forever, Format::Hybrid)
+            (Goal::Forever, Format::V1)
         );
         let Command::Get(get) = parse("samara get x") else {
             panic!()

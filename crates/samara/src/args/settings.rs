@@ -2,6 +2,7 @@
 
 use super::{Common, Rate};
 use crate::exit::{Exit, Failure};
+use samara_proto::metainfo::NamePolicy;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -24,6 +25,8 @@ pub struct Settings {
     pub up_limit: Option<u64>,
     /// Bytes a second.
     pub down_limit: Option<u64>,
+    /// Which names files may have.
+    pub names: NamePolicy,
 }
 
 /// What a settings file may say. A key that is not known is an error: a misspelt limit that is
@@ -37,6 +40,7 @@ struct FileSettings {
     verbose: Option<u8>,
     up_limit: Option<Limit>,
     down_limit: Option<Limit>,
+    any_names: Option<bool>,
 }
 
 /// `up-limit = "2M"` or `up-limit = 2000000`.
@@ -96,6 +100,11 @@ impl Settings {
             },
             up_limit: limit("up-limit", flags.up_limit, &file.up_limit)?,
             down_limit: limit("down-limit", flags.down_limit, &file.down_limit)?,
+            names: if flags.any_names || file.any_names.unwrap_or(false) {
+                NamePolicy::Local
+            } else {
+                NamePolicy::Portable
+            },
         })
     }
 }

@@ -62,7 +62,10 @@ pub async fn make(
     making: &Making,
     more_trackers: Vec<Vec<String>>,
 ) -> Result<Created, Failure> {
-    let request = request(paths, making, more_trackers)?;
+    let request = CreateRequest {
+        names: app.settings.names,
+        ..request(paths, making, more_trackers)?
+    };
     let inner = app.clone();
     let created = on_a_thread(move || {
         let meter = OnceLock::new();

@@ -101,7 +101,7 @@ async fn swarm(
         tracker: Vec::new(),
         piece_size: None,
         allow_large_pieces: false,
-        format: Format::Hybrid,
+        format: Format::V1,
         private: false,
         comment: None,
         webseed: Vec::new(),
@@ -128,11 +128,12 @@ async fn swarm(
     }
     let watched = watch(app, &mut hosts, began).await;
     let seed_uploaded = hosts[0].torrent.snapshot().map_or(0, |now| now.uploaded);
-    let all: Vec<_> = hosts.iter().map(|host| host.session.clone()).collect();
-    let stopping: Vec<_> = all
-        .into_iter()
-        .map(|session| tokio::spawn(async move { session.stop().await }))
-        .collect();
+    // All at once: each waits for its trackers.
+    let stop = |host: &Host| {
+        let session = host.session.clone();
+        tokio::spawn(async move { session.stop().await })
+    };
+    let stopping: Vec<_> = hosts.iter().map(stop).collect();
     for stopped in stopping {
         let _ = stopped.await;
     }

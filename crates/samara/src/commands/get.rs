@@ -23,7 +23,7 @@ const NAMES_SHOWN: usize = 3;
 
 /// Downloads.
 pub async fn run(app: &App, args: Get) -> Result<(), Failure> {
-    let source = Source::of(&args.source)?;
+    let source = Source::of(&args.source, app.settings.names)?;
     let session = peerless::session(app, app.settings.listen).await?;
     let done = get(app, &args, source, &session).await;
     session.stop().await;
@@ -154,7 +154,7 @@ fn make_way(app: &App, info: &Arc<Info>, root: &Path, force: bool) -> Result<(),
                 .iter()
                 .fold(root.to_owned(), |path, part| path.join(part));
             let found = std::fs::symlink_metadata(&path).ok()?;
-            (found.is_file() && found.len() > 0).then(|| (at, path, found.len()))
+            (found.is_file() && found.len() > 0).then_some((at, path, found.len()))
         })
         .collect();
     if there.is_empty() {

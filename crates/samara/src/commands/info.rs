@@ -49,7 +49,7 @@ struct DescribedFile {
 
 /// Shows it.
 pub async fn run(app: &App, args: args::Info) -> Result<(), Failure> {
-    let metainfo = match Source::of(&args.torrent)? {
+    let metainfo = match Source::of(&args.torrent, app.settings.names)? {
         Source::Torrent(metainfo) => *metainfo,
         Source::Url(url) => peerless::fetch(app, &url).await?,
         Source::Magnet(magnet) => peerless::resolve(app, &magnet).await?,

@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 
 /// Asks all trackers; fails if none answers.
 pub async fn run(app: &App, args: args::Scrape) -> Result<(), Failure> {
-    let source = Source::of(&args.torrent)?;
+    let source = Source::of(&args.torrent, app.settings.names)?;
     let session = peerless::session(app, (Ipv4Addr::LOCALHOST, 0).into()).await?;
     let done = scrape(app, source, &session).await;
     session.stop().await;
