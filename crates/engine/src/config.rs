@@ -18,6 +18,8 @@ pub struct Config {
     pub upload_slots: usize,
     /// Slots are added up to this many while the uplink is not full.
     pub upload_slots_max: usize,
+    /// Whether the first seed of a swarm shows its pieces one by one (super-seeding, BEP 16).
+    pub super_seed: bool,
     /// Optimistic unchokes. Cohen 2003: one.
     pub optimistic_slots: usize,
     /// Longest time between choices of whom to serve. Cohen 2003: 10 s, long enough for TCP to reach
@@ -73,6 +75,7 @@ impl Default for Config {
             dials_max: 30,
             upload_slots: 4,
             upload_slots_max: 16,
+            super_seed: true,
             optimistic_slots: 1,
             rechoke_max: Duration::from_secs(10),
             rechoke_min: Duration::from_millis(500),

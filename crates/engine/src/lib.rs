@@ -15,6 +15,7 @@ pub mod io;
 pub mod metadata;
 mod peer;
 mod picker;
+mod reveal;
 pub mod rng;
 pub mod time;
 mod torrent;

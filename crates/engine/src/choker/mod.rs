@@ -78,12 +78,12 @@ impl Choker {
         self.slots + self.optimistic_slots
     }
 
-    /// Adds a slot while those that are served wait for nothing (the uplink is not full), takes one
-    /// away while all of them wait: with few slots a piece is passed on early.
+    /// Adds a slot while nobody who is served waits for us (the uplink is not full), takes one away as
+    /// soon as most of them do: with few slots a piece is whole, and passed on, early.
     pub(crate) fn adapt(&mut self, served: usize, waiting: usize) {
-        if served >= self.slots && waiting * 2 < served {
+        if served >= self.slots && waiting == 0 {
             self.slots = (self.slots + 1).min(self.slots_max);
-        } else if waiting == served && self.slots > self.slots_min {
+        } else if waiting * 2 >= served && self.slots > self.slots_min {
             self.slots -= 1;
         }
     }

@@ -119,6 +119,8 @@ impl Torrent {
         }
         peer.useful += u32::from(lacks);
         self.picker.peer_has(piece);
+        self.reveal.has(key, piece);
+        self.show(now, key, out);
         self.after_news(now, key, out);
     }
 

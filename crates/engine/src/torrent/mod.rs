@@ -30,6 +30,7 @@ use crate::io::{
 };
 use crate::peer::{Peer, Rate};
 use crate::picker::{Limits, Picker};
+use crate::reveal::Reveal;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
@@ -89,6 +90,7 @@ pub struct Torrent {
     identities: BTreeMap<SocketAddr, Identity>,
     picker: Picker,
     choker: Choker,
+    reveal: Reveal,
     candidates: Candidates,
     announcer: Announcer,
     blame: Blame,
@@ -141,6 +143,11 @@ impl Torrent {
             identities: BTreeMap::new(),
             picker: Picker::new(geometry.clone(), have, limits, Rng::new(seed, "picker")),
             choker: Choker::new(&config, Rng::new(seed, "choker")),
+            reveal: Reveal::new(
+                geometry.clone(),
+                config.super_seed && spec.have.is_full() && spec.files_checked,
+                &mut Rng::new(seed, "reveal"),
+            ),
             candidates,
             announcer,
             blame: Blame::default(),

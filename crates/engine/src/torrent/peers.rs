@@ -58,6 +58,7 @@ impl Torrent {
         self.peers.insert(key, peer);
         out.push(Output::Event(Event::PeerConnected { addr }));
         self.greet(now, key, out);
+        self.show(now, key, out);
     }
 
     /// Whether the caller is turned away. Makes room where the new connection is the better one.
@@ -115,12 +116,18 @@ impl Torrent {
         };
         let (fast, extended) = (peer.reserved.fast(), peer.reserved.extended());
         let have = self.picker.have();
+        let hiding = self.reveal.is_hiding();
         let first = match (have.count(), fast) {
             (0, true) => Some(Message::HaveNone),
             (0, false) => None,
+            (_, true) if hiding => Some(Message::HaveNone),
+            (_, false) if hiding => None,
             (_, true) if have.is_full() => Some(Message::HaveAll),
             _ => Some(Message::Bitfield(Bytes::from(have.to_wire()))),
         };
+        if hiding {
+            self.reveal.came(key);
+        }
         if let Some(message) = first {
             self.send(now, key, message, out);
         }
@@ -132,7 +139,8 @@ impl Torrent {
                 client: Some(concat!("Samara ", env!("CARGO_PKG_VERSION")).to_owned()),
                 port: (self.spec.listen_port != 0).then_some(self.spec.listen_port),
                 request_queue: Some(self.config.request_queue as u32),
-                upload_only: self.phase == Phase::Seeding,
+                // Who has nothing to give and wants nothing is hung up on.
+                upload_only: self.phase == Phase::Seeding && !hiding,
             };
             self.send(
                 now,
@@ -143,6 +151,39 @@ impl Torrent {
                 },
                 out,
             );
+        }
+    }
+
+    /// Shows a peer the pieces that it should see now, if we do not show everything to it anyway.
+    pub(super) fn show(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
+        if !self.reveal.is_partial(key) {
+            return;
+        }
+        let Some(peer) = self.peers.get(&key) else {
+            return;
+        };
+        // Half a piece, or what the peer takes in a quarter of a second.
+        let ahead = u64::from(self.geometry.piece_length() / 2).max(peer.to_it.recent(now) / 4);
+        for piece in self.reveal.next(key, &peer.has, ahead) {
+            self.send(now, key, Message::Have(piece), out);
+        }
+    }
+
+    /// Once a second: is there still something to hide?
+    pub(super) fn look_after_what_is_shown(&mut self, now: Instant, out: &mut Outputs) {
+        if self.reveal.is_hiding() {
+            let others = self.swarm.seeds.is_some_and(|seeds| seeds > 1)
+                || self.peers.values().any(Peer::is_seed);
+            if others || self.reveal.all_given() || self.picker.copies_thousandths() >= 1000 {
+                self.reveal.stop_hiding();
+            }
+        }
+        if self.reveal.is_idle() {
+            return;
+        }
+        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            self.show(now, key, out);
         }
     }
 
@@ -190,6 +231,7 @@ impl Torrent {
             self.picker.peer_left(&peer.has);
         }
         self.choker.forget(key);
+        self.reveal.gone(key);
         if let Some(listens) = peer.listens {
             self.candidates.gone(now, listens, pause, peer.is_seed());
         }
@@ -304,6 +346,7 @@ impl Torrent {
             self.shed_useless(now, out);
         }
         self.dial(now, out);
+        self.look_after_what_is_shown(now, out);
         self.look_after_the_swarm(now, out);
     }
 }

@@ -34,6 +34,10 @@ impl Torrent {
             return self.on_fault(now, key, PeerFault::RequestFlood, out);
         }
         peer.requests.push_back(span);
+        if !self.reveal.is_idle() {
+            self.reveal.asked(key, span.piece, span.length);
+            self.show(now, key, out);
+        }
         self.pump(now, key, out);
     }
 
@@ -63,18 +67,21 @@ impl Torrent {
             peer.serving += u64::from(span.length);
             peer.said = now;
             out.push(Output::Serve { peer: key, span });
+            self.reveal.handed(span.piece, span.length);
         }
     }
 
     pub(super) fn on_served(&mut self, now: Instant, key: PeerKey, bytes: u64, out: &mut Outputs) {
         self.totals.uploaded += bytes;
         self.up.add(now, bytes);
-        let Some(peer) = self.peers.get_mut(&key) else {
-            return;
-        };
-        peer.serving = peer.serving.saturating_sub(bytes);
-        peer.to_it.add(now, bytes);
-        self.pump(now, key, out);
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.serving = peer.serving.saturating_sub(bytes);
+            peer.to_it.add(now, bytes);
+            self.pump(now, key, out);
+        }
+        if self.reveal.is_hiding() && self.reveal.all_given() {
+            self.look_after_what_is_shown(now, out);
+        }
     }
 
     pub(super) fn on_serve_failed(
@@ -163,7 +170,11 @@ impl Torrent {
                 }
             })
             .collect();
-        self.choker.adapt(served, waiting);
+        if self.phase != Phase::Downloading {
+            // The requests of a leech's peers come and go with what it has just got; only those to a
+            // seed tell whether its uplink is full.
+            self.choker.adapt(served, waiting);
+        }
         let chosen = if self.phase == Phase::Downloading {
             self.choker.leech_round(now, period, &standings)
         } else {

@@ -52,7 +52,11 @@ impl Legality {
             Message::HaveAll if !self.have[host as usize].is_full() => {
                 Some("that it has everything, which it has not".into())
             }
-            Message::HaveNone if self.have[host as usize].count() > 0 => {
+            // A seed may show its pieces one by one (BEP 16); a leech has no reason to.
+            Message::HaveNone
+                if !matches!(self.have[host as usize].count(), 0)
+                    && !self.have[host as usize].is_full() =>
+            {
                 Some("that it has nothing, though it has something".into())
             }
             Message::Have(piece) if !self.have[host as usize].get(*piece) => Some(format!(

@@ -1,0 +1,288 @@
+//! What a seed shows of itself while it is the only one that has everything.
+//!
+//! A seed that shows all pieces is asked for the same piece by many leeches before they can ask each
+//! other: libtorrent's seed sends two copies, transmission's more than three, until the swarm has one. So
+//! the first seed of a swarm shows a piece to one leech at a time, each piece once, until all have been given
+//! (*super-seeding*, BEP 16: about 1.05 copies). BEP 16 then waits until the piece is seen at another peer,
+//! which stalls when there are few; here the next piece is shown as soon as most of the last has been
+//! asked for, or more at once to a fast peer, so that the uplink never waits for a confirmation.
+//!
+//! When every piece has been given, or others are known to have them all, everything is shown to everybody.
+//! Cost: O(1) a request, O(pieces) when the fresh pieces run out, memory P / 8 bytes a peer.
+
+use crate::io::PeerKey;
+use crate::rng::Rng;
+use samara_proto::{Bitfield, Geometry};
+use std::collections::BTreeMap;
+
+/// Pieces shown at once to a peer when there is nothing to hide any more: 9 bytes each on the wire.
+const CHUNK_MIN: usize = 4096;
+
+/// What one peer was shown.
+#[derive(Debug)]
+struct View {
+    shown: Bitfield,
+    /// Pieces that it may still ask for, with the bytes that it has not asked for.
+    open: BTreeMap<u32, u32>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Reveal {
+    geometry: Geometry,
+    hiding: bool,
+    /// Pieces that nobody was shown, in random order.
+    fresh: Vec<u32>,
+    /// How many were shown each piece.
+    shown: Vec<u16>,
+    /// Bytes of each piece that were handed to a transport.
+    handed: Vec<u32>,
+    left_to_give: u32,
+    views: BTreeMap<PeerKey, View>,
+}
+
+impl Reveal {
+    pub(crate) fn new(geometry: Geometry, hiding: bool, rng: &mut Rng) -> Self {
+        let pieces = if hiding { geometry.pieces() } else { 0 };
+        let mut fresh: Vec<u32> = (0..pieces).collect();
+        rng.shuffle(&mut fresh);
+        Self {
+            hiding,
+            fresh,
+            shown: vec![0; pieces as usize],
+            handed: vec![0; pieces as usize],
+            left_to_give: pieces,
+            views: BTreeMap::new(),
+            geometry,
+        }
+    }
+
+    /// Whether a peer that comes now is shown nothing at first.
+    pub(crate) fn is_hiding(&self) -> bool {
+        self.hiding
+    }
+
+    /// Whether there is anything to be done for any peer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.views.is_empty()
+    }
+
+    /// A peer came and was told that we have nothing.
+    pub(crate) fn came(&mut self, peer: PeerKey) {
+        let view = View {
+            shown: Bitfield::empty(self.geometry.pieces()),
+            open: BTreeMap::new(),
+        };
+        self.views.insert(peer, view);
+    }
+
+    /// Whether `peer` was shown less than everything.
+    pub(crate) fn is_partial(&self, peer: PeerKey) -> bool {
+        self.views.contains_key(&peer)
+    }
+
+    /// A peer is gone. What it was shown and not given is shown to others.
+    pub(crate) fn gone(&mut self, peer: PeerKey) {
+        let Some(view) = self.views.remove(&peer) else {
+            return;
+        };
+        for piece in view.open.into_keys() {
+            self.take_back(piece);
+        }
+    }
+
+    fn take_back(&mut self, piece: u32) {
+        let at = piece as usize;
+        let given = self
+            .handed
+            .get(at)
+            .is_none_or(|bytes| *bytes >= self.geometry.data_len(piece));
+        if !given && self.hiding {
+            self.fresh.push(piece);
+        }
+    }
+
+    /// A peer asks for bytes of a piece.
+    pub(crate) fn asked(&mut self, peer: PeerKey, piece: u32, bytes: u32) {
+        if let Some(left) = self
+            .views
+            .get_mut(&peer)
+            .and_then(|view| view.open.get_mut(&piece))
+        {
+            *left = left.saturating_sub(bytes);
+        }
+    }
+
+    /// A peer has a piece now, from us or from another.
+    pub(crate) fn has(&mut self, peer: PeerKey, piece: u32) {
+        if let Some(view) = self.views.get_mut(&peer) {
+            view.open.remove(&piece);
+        }
+    }
+
+    /// Bytes of a piece were handed to a transport.
+    pub(crate) fn handed(&mut self, piece: u32, bytes: u32) {
+        let Some(handed) = self.handed.get_mut(piece as usize) else {
+            return;
+        };
+        let before = *handed;
+        *handed = before.saturating_add(bytes);
+        let whole = self.geometry.data_len(piece);
+        if before < whole && *handed >= whole {
+            self.left_to_give = self.left_to_give.saturating_sub(1);
+        }
+    }
+
+    /// Whether every piece has been given to somebody.
+    pub(crate) fn all_given(&self) -> bool {
+        self.left_to_give == 0
+    }
+
+    /// From now on nothing is hidden.
+    pub(crate) fn stop_hiding(&mut self) {
+        self.hiding = false;
+        self.fresh = Vec::new();
+        self.shown = Vec::new();
+        self.handed = Vec::new();
+    }
+
+    /// The pieces to show to `peer`, who has `has`, now. `ahead`: bytes that it should be able to ask
+    /// for without a word from us.
+    pub(crate) fn next(&mut self, peer: PeerKey, has: &Bitfield, ahead: u64) -> Vec<u32> {
+        if !self.hiding {
+            return self.next_of_all(peer, has);
+        }
+        let mut show = Vec::new();
+        let Some(mut view) = self.views.remove(&peer) else {
+            return show;
+        };
+        let mut unasked: u64 = view.open.values().map(|left| u64::from(*left)).sum();
+        while unasked < ahead {
+            let Some(piece) = self.choose(&view, has) else {
+                break;
+            };
+            view.shown.set(piece);
+            let whole = self.geometry.data_len(piece);
+            view.open.insert(piece, whole);
+            self.shown[piece as usize] += 1;
+            unasked += u64::from(whole);
+            show.push(piece);
+        }
+        self.views.insert(peer, view);
+        show
+    }
+
+    /// A piece that nobody was shown; when there is none left, the one of those not given yet that was
+    /// shown to the fewest.
+    fn choose(&mut self, view: &View, has: &Bitfield) -> Option<u32> {
+        let fits = |piece: u32| !has.get(piece) && !view.shown.get(piece);
+        if let Some(at) = self.fresh.iter().rposition(|piece| fits(*piece)) {
+            return Some(self.fresh.swap_remove(at));
+        }
+        let not_given = |piece: &u32| {
+            self.handed[*piece as usize] < self.geometry.data_len(*piece) && fits(*piece)
+        };
+        (0..self.geometry.pieces())
+            .filter(not_given)
+            .min_by_key(|piece| self.shown[*piece as usize])
+    }
+
+    fn next_of_all(&mut self, peer: PeerKey, has: &Bitfield) -> Vec<u32> {
+        let Some(view) = self.views.get_mut(&peer) else {
+            return Vec::new();
+        };
+        let pieces = self.geometry.pieces();
+        let hidden = (0..pieces).filter(|piece| !view.shown.get(*piece) && !has.get(*piece));
+        let chunk: Vec<u32> = hidden.take(CHUNK_MIN.max(pieces as usize / 16)).collect();
+        for piece in &chunk {
+            view.shown.set(*piece);
+        }
+        if chunk.is_empty() {
+            self.views.remove(&peer);
+        }
+        chunk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+    use std::collections::BTreeSet;
+
+    const PIECE: u32 = 65536;
+
+    fn reveal(pieces: u32) -> Reveal {
+        let geometry = Geometry::new(PIECE, u64::from(pieces) * u64::from(PIECE)).expect("valid");
+        Reveal::new(geometry, true, &mut Rng::new(Seed(1), "reveal"))
+    }
+
+    #[test]
+    fn every_piece_is_shown_to_one_peer_before_any_is_shown_to_two() {
+        let mut reveal = reveal(20);
+        let none = Bitfield::empty(20);
+        let mut seen = BTreeSet::new();
+        for peer in 0..4 {
+            reveal.came(PeerKey(peer));
+        }
+        for round in 0..5 {
+            for peer in (0..4).map(PeerKey) {
+                let shown = reveal.next(peer, &none, 1);
+                assert_eq!(shown.len(), 1, "round {round}");
+                assert!(seen.insert(shown[0]), "piece {} is shown twice", shown[0]);
+                assert!(
+                    reveal.next(peer, &none, 1).is_empty(),
+                    "the last one is not asked for yet"
+                );
+                reveal.asked(peer, shown[0], PIECE);
+                assert!(!reveal.all_given());
+                reveal.handed(shown[0], PIECE);
+            }
+        }
+        assert_eq!(seen.len(), 20);
+        assert!(reveal.all_given());
+    }
+
+    #[test]
+    fn pieces_of_a_peer_that_left_or_sits_on_them_go_to_others() {
+        let mut reveal = reveal(2);
+        let none = Bitfield::empty(2);
+        for peer in 0..3 {
+            reveal.came(PeerKey(peer));
+        }
+        let first = reveal.next(PeerKey(0), &none, 1);
+        let second = reveal.next(PeerKey(1), &none, 1);
+        assert_ne!(first, second);
+        reveal.gone(PeerKey(0));
+        assert_eq!(reveal.next(PeerKey(2), &none, 1), first);
+        reveal.asked(PeerKey(2), first[0], PIECE);
+        assert_eq!(
+            reveal.next(PeerKey(2), &none, 1),
+            second,
+            "peer 1 does not ask for it"
+        );
+    }
+
+    #[test]
+    fn a_fast_peer_is_shown_as_much_as_it_takes() {
+        let mut reveal = reveal(50);
+        reveal.came(PeerKey(0));
+        let shown = reveal.next(PeerKey(0), &Bitfield::empty(50), u64::from(PIECE) * 10);
+        assert_eq!(shown.len(), 10);
+    }
+
+    #[test]
+    fn in_the_end_everything_is_shown() {
+        let mut reveal = reveal(30);
+        let mut has = Bitfield::empty(30);
+        has.set(7);
+        reveal.came(PeerKey(0));
+        let before = reveal.next(PeerKey(0), &has, 1);
+        reveal.stop_hiding();
+        let rest = reveal.next(PeerKey(0), &has, 1);
+        assert_eq!(rest.len(), 28);
+        assert!(!rest.contains(&before[0]) && !rest.contains(&7));
+        assert!(reveal.next(PeerKey(0), &has, 1).is_empty());
+        assert!(!reveal.is_partial(PeerKey(0)));
+    }
+}
