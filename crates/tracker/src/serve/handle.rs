@@ -1,7 +1,8 @@
 //! What the server's connections and its owner share.
 
 use super::config::{FileError, ServeConfig};
-use crate::swarm::{Stats, Store, SwarmStats};
+use super::shards::Shards;
+use crate::swarm::{Stats, SwarmStats};
 use bytes::Bytes;
 use samara_proto::InfoHash;
 use samara_proto::tracker::percent_encode;
@@ -38,7 +39,7 @@ pub struct Handle(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    store: Mutex<Store>,
+    store: Shards,
     files: Mutex<BTreeMap<String, File>>,
     names: Mutex<BTreeMap<InfoHash, String>>,
     start: Instant,
@@ -50,7 +51,7 @@ impl Handle {
             .seed
             .unwrap_or_else(|| RandomState::new().hash_one(0));
         Self(Arc::new(Shared {
-            store: Mutex::new(Store::new(config.policy.clone(), seed)),
+            store: Shards::new(&config.policy, seed),
             files: Mutex::default(),
             names: Mutex::default(),
             start: Instant::now(),
@@ -125,8 +126,8 @@ impl Handle {
         u64::try_from(self.uptime().as_millis()).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
-        lock(&self.0.store)
+    pub(super) fn store(&self) -> &Shards {
+        &self.0.store
     }
 
     pub(super) fn file(&self, path: &str) -> Option<File> {
@@ -135,11 +136,10 @@ impl Handle {
 
     pub(super) fn named(&self) -> Vec<Named> {
         let names = lock(&self.0.names).clone();
-        let store = self.store();
         let named = names.into_iter().map(|(info_hash, name)| Named {
             info_hash,
             name,
-            stats: store.swarm(info_hash).unwrap_or_default(),
+            stats: self.store().swarm(info_hash).unwrap_or_default(),
         });
         named.collect()
     }

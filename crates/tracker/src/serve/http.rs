@@ -3,7 +3,7 @@
 use super::config::TrustIp;
 use super::handle::Handle;
 use super::pages;
-use crate::swarm::Announce;
+use crate::swarm::{Announce, Listed};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
@@ -57,7 +57,9 @@ fn announce(
     })?;
     let announce = locate(trust, client, &request);
     let now = handle.now();
-    let reply = handle.store().announce(now, &announce)?;
+    let mut listed = Listed::default();
+    let answer = handle.store().announce(now, &announce, &mut listed)?;
+    let reply = answer.reply(listed, announce.source);
     tracing::debug!(
         swarm = %announce.info_hash,
         peer = %SocketAddr::new(announce.source, announce.port),

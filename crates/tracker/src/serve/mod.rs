@@ -21,6 +21,7 @@ mod config;
 mod handle;
 mod http;
 mod pages;
+mod shards;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,8 @@ pub struct Config {
     /// Shortest interval otherwise. Kraken uses 3 s for its whole life; 5 s is still far below the
     /// time a transfer takes that is worth a swarm.
     pub shortest_interval: u64,
-    /// Longest interval: what public trackers ask for (opentracker, chihaya).
+    /// Longest interval: what public trackers ask for (opentracker, chihaya). Above an hour, peers are
+    /// forgotten before they have missed two announces.
     pub longest_interval: u64,
     /// The interval is the time for which the swarm has been calm, divided by this. With 2, what a
     /// client knows is never older than half of how long it has been true.
@@ -52,18 +53,18 @@ pub struct Config {
     /// Most that are handed out: 200 IPv4 peers are a reply of 1,300 bytes, one packet.
     pub max_numwant: u32,
     /// Most swarms. When there are more, a sampled one that is empty or has a single peer makes
-    /// room; a registered one never does. A swarm of one peer costs about 1.5 kB, so this is 400 MB
-    /// in the worst case.
+    /// room; a registered one never does. A swarm of up to three IPv4 peers costs 72 bytes, so this
+    /// is 144 MB.
     pub max_torrents: usize,
-    /// Most peers in all swarms together, about 300 bytes each in large ones and 1 kB in small
-    /// ones. When there are more, a newcomer takes the place of one in its own swarm, and new
-    /// swarms are refused.
+    /// Most peers in all swarms together: 8 to 20 bytes each over IPv4 beyond the first three of a
+    /// swarm, 20 to 35 over IPv6, so this is 160 MB at the most if all are IPv4. When there are more,
+    /// a newcomer takes the place of one in its own swarm, and new swarms are refused.
     pub max_peers: usize,
     /// Most peers of a swarm. When there are more, the one of a few that was heard of least
     /// recently makes room.
     pub max_peers_per_torrent: usize,
-    /// Most peers of one IPv4 address, or one IPv6 /64, in a swarm: hosts behind one NAT are
-    /// rarely more. When there are more, the one of that address that was heard of least recently
+    /// Most peers of one IPv4 address, or one IPv6 /64, in a swarm, 255 at the most: hosts behind one
+    /// NAT are rarely more. When there are more, one of that address that was heard of least recently
     /// makes room. Loopback is exempt: nobody can come from there but the machine itself.
     pub max_peers_per_address: usize,
 }
@@ -88,10 +89,10 @@ impl Default for Config {
             empty_life: 86_400_000,
             default_numwant: 50,
             max_numwant: 200,
-            max_torrents: 250_000,
-            max_peers: 1_000_000,
+            max_torrents: 2_000_000,
+            max_peers: 8_000_000,
             max_peers_per_torrent: 100_000,
-            max_peers_per_address: 256,
+            max_peers_per_address: 200,
         }
     }
 }

@@ -1,573 +1,652 @@
-//! Who is in one swarm: identities, addresses, roles, and the pools that peers are drawn from.
-//!
-//! A peer is one identity (peer id and key) with at most one address a family. Every address stands
-//! in exactly one *pool*: the peers of one family, role and scope. Who may be told to whom is a
-//! question of these three alone, so that a fair choice among those that qualify costs O(numwant):
-//! nothing is drawn and then thrown away.
-//!
-//! Costs: find by identity or address O(log n), change of role or address O(log n), a draw
-//! O(k log k). Peers live in numbered slots that do not move, so that the walk that expires them
-//! can stop anywhere and go on later.
+//! One swarm: a cache line, and what hangs on it once it has more than a few peers.
 
+use super::answer::Sink;
 use super::config::Config;
+use super::pool::{Audience, Counts, Heap, Inline, Pool};
+use super::record::{Four, Meta, Record, Role, Scope, Six, Tick};
 use super::rng::Rng;
-use samara_proto::{InfoHash, PeerId};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use super::slab::Slab;
+use samara_proto::InfoHash;
+use std::net::{IpAddr, SocketAddr};
 
-pub(super) type Slot = u32;
-
-/// Who a peer is: its id, and the key that proves it where it sends one. Somebody who has read the
-/// id in a dictionary reply cannot move or remove a peer that has a key.
-pub(super) type Identity = (PeerId, Option<u32>);
-
-/// What a peer is to the swarm.
+/// A moment in tenths of a second; 32 bits are 13 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Has everything.
-    Seed,
-    /// Lacks something, and has begun: it has pieces, or has been told of peers.
-    Leech,
-    /// Has nothing, and has not been told of anybody, since there is no seed.
-    Waiting,
-}
+pub(super) struct Tenth(u32);
 
-/// From where an address can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Scope {
-    Public,
-    /// RFC 1918, link-local, shared (RFC 6598), unique local.
-    Private,
-    Loopback,
-}
-
-impl Scope {
-    pub(super) fn of(ip: IpAddr) -> Self {
-        match ip {
-            _ if ip.is_loopback() => Self::Loopback,
-            IpAddr::V4(ip) => {
-                let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-                if ip.is_private() || ip.is_link_local() || shared {
-                    Self::Private
-                } else {
-                    Self::Public
-                }
-            }
-            IpAddr::V6(ip) if ip.is_unique_local() || ip.is_unicast_link_local() => Self::Private,
-            IpAddr::V6(_) => Self::Public,
-        }
+impl Tenth {
+    pub(super) fn at(now: u64) -> Self {
+        Self(u32::try_from(now / 100).unwrap_or(u32::MAX))
     }
 
-    /// Whether an asker in this scope can be told of an address in `other`: outward, never inward.
-    fn reaches(self, other: Self) -> bool {
-        other <= self
+    /// Milliseconds since.
+    pub(super) fn age(self, now: u64) -> u64 {
+        now.saturating_sub(u64::from(self.0) * 100)
     }
 }
 
-/// Index of an address family in arrays.
-pub(super) fn family(ip: IpAddr) -> usize {
-    usize::from(ip.is_ipv6())
+/// A number of bytes in 32 bits: exact below 64 MiB, to one part in 33 million above. Larger numbers
+/// never become smaller ones, so that comparing what was packed is right but for that.
+pub(super) fn pack(bytes: u64) -> u32 {
+    let shift = (64 - bytes.leading_zeros()).saturating_sub(26);
+    shift << 26 | (bytes >> shift) as u32
 }
 
-/// One address of a peer.
-#[derive(Clone, Debug)]
-pub(super) struct Endpoint {
-    pub(super) addr: SocketAddr,
-    /// When it was last heard of.
-    pub(super) seen: u64,
-    /// Interval that it was told then.
-    pub(super) told: u64,
-    /// How long it has been seen to take between announces.
-    pub(super) pace: u64,
-    pub(super) expires: u64,
-    /// Its place in its pool.
-    at: u32,
-}
+/// Peers that a swarm holds in itself.
+const IPV4_INLINE: usize = 3;
+const IPV6_INLINE: usize = 1;
 
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
-    pub(super) identity: Identity,
-    pub(super) role: Role,
-    /// Has lacked something while we knew it.
-    pub(super) was_leech: bool,
-    /// Its completion has been counted.
-    pub(super) counted: bool,
-    pub(super) ends: [Option<Endpoint>; 2],
+enum Peers {
+    Fours(Inline<Four, IPV4_INLINE>),
+    Sixes(Inline<Six, IPV6_INLINE>),
+    /// Number of its [`Large`].
+    Large(u32),
 }
 
-impl Peer {
-    fn seen(&self) -> u64 {
-        let ends = self.ends.iter().flatten();
-        ends.map(|end| end.seen).max().unwrap_or(0)
-    }
+/// The peers of a swarm of more than a few.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Large {
+    v4: Heap<Four>,
+    v6: Heap<Six>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Class {
-    family: usize,
-    role: Role,
-    scope: Scope,
-}
-
-/// One swarm.
+/// One swarm: 64 bytes, one cache line.
 #[derive(Clone, Debug)]
 pub(super) struct Swarm {
     pub(super) info_hash: InfoHash,
-    slots: Vec<Option<Peer>>,
-    free: Vec<Slot>,
-    by_identity: BTreeMap<Identity, Slot>,
-    by_addr: BTreeMap<SocketAddr, Slot>,
-    /// Only the classes that have occurred: one or two in nearly every swarm, 18 at most.
-    pools: Vec<(Class, Vec<Slot>)>,
-    counts: [u32; 3],
-    /// Where the walk that expires goes on.
-    cursor: usize,
-    pub(super) downloaded: u32,
-    pub(super) had_seed: bool,
-    /// Bytes of the torrent, where it is registered.
-    pub(super) size: Option<u64>,
-    /// Most that any peer has said is left.
-    pub(super) largest_left: u64,
-    pub(super) registered: bool,
-    /// How long the membership has been as it is, roughly: see [`Swarm::changed`].
-    calm: u64,
-    /// Up to when time has been counted as calm.
-    settled: u64,
+    /// Since when the membership has been as it is, roughly: see [`Swarm::changed`].
+    calm_since: Tenth,
     /// When somebody last announced.
-    pub(super) touched: u64,
+    pub(super) touched: Tenth,
+    /// 30 bits of count, and two bits.
+    downloaded: u32,
+    /// Most that any peer has said is left, [`pack`]ed.
+    pub(super) largest_left: u32,
+    peers: Peers,
 }
+
+const _: () = assert!(size_of::<Option<Swarm>>() == 64);
+
+const HAD_SEED: u32 = 1 << 31;
+const REGISTERED: u32 = 1 << 30;
 
 impl Swarm {
     pub(super) fn new(info_hash: InfoHash, now: u64) -> Self {
         Self {
             info_hash,
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_identity: BTreeMap::new(),
-            by_addr: BTreeMap::new(),
-            pools: Vec::new(),
-            counts: [0; 3],
-            cursor: 0,
+            calm_since: Tenth::at(now),
+            touched: Tenth::at(now),
             downloaded: 0,
-            had_seed: false,
-            size: None,
             largest_left: 0,
-            registered: false,
-            calm: 0,
-            settled: now,
-            touched: now,
+            peers: Peers::Fours(Inline::default()),
         }
     }
 
-    pub(super) fn count(&self, role: Role) -> u32 {
-        self.counts[role as usize]
+    pub(super) fn downloaded(&self) -> u32 {
+        self.downloaded & (REGISTERED - 1)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.by_identity.len()
+    pub(super) fn add_downloaded(&mut self, n: u32) {
+        let sum = self.downloaded().saturating_add(n).min(REGISTERED - 1);
+        self.downloaded = self.downloaded & (HAD_SEED | REGISTERED) | sum;
     }
 
-    pub(super) fn find(&self, identity: &Identity) -> Option<Slot> {
-        self.by_identity.get(identity).copied()
+    pub(super) fn had_seed(&self) -> bool {
+        self.downloaded & HAD_SEED != 0
     }
 
-    pub(super) fn peer(&self, slot: Slot) -> Option<&Peer> {
-        self.slots.get(slot as usize)?.as_ref()
+    pub(super) fn set_had_seed(&mut self) {
+        self.downloaded |= HAD_SEED;
     }
 
-    pub(super) fn peer_mut(&mut self, slot: Slot) -> Option<&mut Peer> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+    pub(super) fn registered(&self) -> bool {
+        self.downloaded & REGISTERED != 0
     }
 
-    /// All peers, in the order of their slots.
-    pub(super) fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.slots.iter().flatten()
+    pub(super) fn set_registered(&mut self) {
+        self.downloaded |= REGISTERED;
     }
 
-    /// Lets the time since the last visit count as calm.
-    pub(super) fn settle(&mut self, now: u64) {
-        self.calm = self.calm.saturating_add(now.saturating_sub(self.settled));
-        self.settled = self.settled.max(now);
+    /// For how long the membership has been as it is, in milliseconds.
+    pub(super) fn calm(&self, now: u64) -> u64 {
+        self.calm_since.age(now)
     }
 
     /// Notes that a peer has come, left or completed. The calm shrinks by that peer's share of a
     /// turnover: at once to nothing in a swarm of a few, little by little in a large one, where it
     /// comes to rest at the time that a quarter of the swarm takes to change.
-    pub(super) fn changed(&mut self, config: &Config) {
-        let peers = (self.len() as u64).max(config.turnover).max(1);
-        let calm = u128::from(self.calm) * u128::from(config.turnover) / u128::from(peers);
-        self.calm = self.calm.saturating_sub(calm as u64);
+    pub(super) fn changed(&mut self, now: u64, peers: u32, config: &Config) {
+        let peers = u64::from(peers).max(config.turnover).max(1);
+        let calm = self.calm(now);
+        let share = u128::from(calm) * u128::from(config.turnover) / u128::from(peers);
+        // Up to the next tenth: rounding down would let calm grow out of nothing.
+        let since = (now - calm.saturating_sub(share as u64).min(now)).div_ceil(100);
+        self.calm_since = Tenth::at(since * 100);
     }
+}
 
-    pub(super) fn calm(&self) -> u64 {
-        self.calm
-    }
+/// A peer's address, of either family.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Four(Four),
+    Six(Six),
+}
 
-    /// Adds a peer that has no address yet.
-    pub(super) fn insert(&mut self, identity: Identity, role: Role) -> Slot {
-        let peer = Peer {
-            identity,
-            role,
-            was_leech: false,
-            counted: false,
-            ends: [None, None],
-        };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(peer);
-                slot
-            }
-            None => {
-                self.slots.push(Some(peer));
-                (self.slots.len() - 1) as Slot
-            }
-        };
-        self.by_identity.insert(identity, slot);
-        self.counts[role as usize] += 1;
-        slot
-    }
-
-    /// Forgets a peer.
-    pub(super) fn remove(&mut self, slot: Slot) {
-        self.drop_end(slot, 0);
-        self.drop_end(slot, 1);
-        let Some(peer) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
-            return;
-        };
-        self.by_identity.remove(&peer.identity);
-        self.counts[peer.role as usize] -= 1;
-        self.free.push(slot);
-        if self.by_identity.is_empty() {
-            // Nothing is left to number, and an empty swarm should not cost what a full one did.
-            self.slots = Vec::new();
-            self.free = Vec::new();
-            self.pools = Vec::new();
-            self.cursor = 0;
+impl Place {
+    pub(super) fn new(addr: SocketAddr) -> Self {
+        match addr.ip() {
+            IpAddr::V4(ip) => Self::Four(Four::new(ip, addr.port())),
+            IpAddr::V6(ip) => Self::Six(Six::new(ip, addr.port())),
         }
     }
 
-    pub(super) fn set_role(&mut self, slot: Slot, role: Role) {
-        let Some(peer) = self.peer(slot) else { return };
-        let old = peer.role;
-        if old == role {
-            return;
-        }
-        let moved = [0, 1].map(|family| self.leave_pool(slot, family));
-        if let Some(peer) = self.peer_mut(slot) {
-            peer.role = role;
-        }
-        self.counts[old as usize] -= 1;
-        self.counts[role as usize] += 1;
-        for (family, was_there) in moved.into_iter().enumerate() {
-            if was_there {
-                self.join_pool(slot, family);
-            }
-        }
+    fn is_six(&self) -> bool {
+        matches!(self, Self::Six(_))
     }
+}
 
-    /// Gives a peer an address, in place of the one of that family that it had. Whoever had the
-    /// address before loses it, and is forgotten if it was the last.
-    pub(super) fn set_end(&mut self, slot: Slot, end: Endpoint) {
-        let family = family(end.addr.ip());
-        match self.by_addr.get(&end.addr) {
-            Some(&holder) if holder != slot => {
-                self.drop_end(holder, family);
-                if self
-                    .peer(holder)
-                    .is_some_and(|p| p.ends[1 - family].is_none())
-                {
-                    self.remove(holder);
+/// A swarm and what hangs on it.
+#[derive(Debug)]
+pub(super) struct Members<'a> {
+    pub(super) swarm: &'a mut Swarm,
+    pub(super) larges: &'a mut Slab<Large>,
+    /// Of the indexes.
+    pub(super) key: u64,
+}
+
+/// Does the same with whichever pool a place belongs in; `$none` where there is no such pool.
+macro_rules! with_pool {
+    ($self:ident, $place:expr, |$pool:ident, $record:ident| $body:expr, $none:expr) => {
+        match ($place, &mut $self.swarm.peers) {
+            (Place::Four($record), Peers::Fours($pool)) => $body,
+            (Place::Six($record), Peers::Sixes($pool)) => $body,
+            (place, Peers::Large(number)) => match ($self.larges.get_mut(*number), place) {
+                (Some(large), Place::Four($record)) => {
+                    let $pool = &mut large.v4;
+                    $body
+                }
+                (Some(large), Place::Six($record)) => {
+                    let $pool = &mut large.v6;
+                    $body
+                }
+                (None, _) => $none,
+            },
+            _ => $none,
+        }
+    };
+}
+
+/// Does the same with every pool there is.
+macro_rules! each_pool {
+    ($self:ident, |$pool:ident| $body:expr) => {
+        match &mut $self.swarm.peers {
+            Peers::Fours($pool) => $body,
+            Peers::Sixes($pool) => $body,
+            Peers::Large(number) => {
+                if let Some(large) = $self.larges.get_mut(*number) {
+                    {
+                        let $pool = &mut large.v4;
+                        $body
+                    }
+                    {
+                        let $pool = &mut large.v6;
+                        $body
+                    }
                 }
             }
-            // Nearly every announce: the same peer at the same address.
-            Some(_) => {
-                let held = self.peer_mut(slot).and_then(|p| p.ends[family].as_mut());
-                if let Some(held) = held {
-                    *held = Endpoint { at: held.at, ..end };
-                }
-                return;
+        }
+    };
+}
+
+impl Members<'_> {
+    pub(super) fn counts(&self) -> Counts {
+        counts(self.swarm, self.larges)
+    }
+
+    /// What a peer is, what is noted of it, and where it stands.
+    pub(super) fn find(&mut self, place: &Place) -> Option<(Role, Meta, usize)> {
+        let key = self.key;
+        with_pool!(
+            self,
+            place,
+            |pool, record| {
+                let at = pool.find(record, key)?;
+                let meta = pool.all().get(at)?.meta();
+                Some((pool.bounds().role(at), meta, at))
+            },
+            None
+        )
+    }
+
+    /// Adds a peer that is not there; where it stands.
+    pub(super) fn insert(&mut self, place: &Place, role: Role) -> usize {
+        let key = self.key;
+        let fits = match (&mut self.swarm.peers, place) {
+            (Peers::Fours(pool), Place::Four(record)) => pool.insert(*record, role, key),
+            (Peers::Sixes(pool), Place::Six(record)) => pool.insert(*record, role, key),
+            (Peers::Fours(pool), Place::Six(record)) if pool.all().is_empty() => {
+                let mut pool = Inline::default();
+                let at = pool.insert(*record, role, key);
+                self.swarm.peers = Peers::Sixes(pool);
+                at
             }
-            None => {}
-        }
-        self.drop_end(slot, family);
-        self.by_addr.insert(end.addr, slot);
-        if let Some(peer) = self.peer_mut(slot) {
-            peer.ends[family] = Some(end);
-        }
-        self.join_pool(slot, family);
-    }
-
-    fn drop_end(&mut self, slot: Slot, family: usize) {
-        self.leave_pool(slot, family);
-        let end = self
-            .peer_mut(slot)
-            .and_then(|peer| peer.ends[family].take());
-        if let Some(end) = end {
-            self.by_addr.remove(&end.addr);
-        }
-    }
-
-    fn class(&self, slot: Slot, family: usize) -> Option<(Class, u32)> {
-        let peer = self.peer(slot)?;
-        let end = peer.ends[family].as_ref()?;
-        let class = Class {
-            family,
-            role: peer.role,
-            scope: Scope::of(end.addr.ip()),
+            (Peers::Sixes(pool), Place::Four(record)) if pool.all().is_empty() => {
+                let mut pool = Inline::default();
+                let at = pool.insert(*record, role, key);
+                self.swarm.peers = Peers::Fours(pool);
+                at
+            }
+            _ => None,
         };
-        Some((class, end.at))
+        if let Some(at) = fits {
+            return at;
+        }
+        self.enlarge();
+        with_pool!(
+            self,
+            place,
+            |pool, record| pool.insert(*record, role, key).unwrap_or(0),
+            0
+        )
     }
 
-    fn join_pool(&mut self, slot: Slot, family: usize) {
-        let Some((class, _)) = self.class(slot, family) else {
+    fn enlarge(&mut self) {
+        let mut large = Large::default();
+        match &self.swarm.peers {
+            Peers::Fours(pool) => large.v4.adopt(pool, self.key),
+            Peers::Sixes(pool) => large.v6.adopt(pool, self.key),
+            Peers::Large(_) => return,
+        }
+        self.swarm.peers = Peers::Large(self.larges.insert(large));
+    }
+
+    /// Back to the small form, with a margin so that a peer that comes and goes does not make
+    /// memory come and go.
+    fn settle(&mut self) {
+        let Peers::Large(number) = self.swarm.peers else {
             return;
         };
-        let at = match self.pools.iter_mut().find(|(held, _)| *held == class) {
-            Some((_, pool)) => {
-                pool.push(slot);
-                pool.len() - 1
+        let Some(large) = self.larges.get(number) else {
+            return;
+        };
+        if large.v6.all().is_empty() && large.v4.all().len() < IPV4_INLINE {
+            let mut small = Inline::default();
+            for (at, record) in large.v4.all().iter().enumerate() {
+                small.insert(*record, large.v4.bounds().role(at), self.key);
             }
-            None => {
-                self.pools.push((class, vec![slot]));
-                0
-            }
-        };
-        self.place(slot, family, at);
-    }
-
-    /// Takes an address out of its pool; whether it was in one. The last of the pool takes its place.
-    fn leave_pool(&mut self, slot: Slot, family: usize) -> bool {
-        let Some((class, at)) = self.class(slot, family) else {
-            return false;
-        };
-        let Some((_, pool)) = self.pools.iter_mut().find(|(held, _)| *held == class) else {
-            return false;
-        };
-        pool.swap_remove(at as usize);
-        if let Some(&moved) = pool.get(at as usize) {
-            self.place(moved, family, at as usize);
-        }
-        true
-    }
-
-    fn place(&mut self, slot: Slot, family: usize, at: usize) {
-        let end = self.peer_mut(slot).and_then(|p| p.ends[family].as_mut());
-        if let Some(end) = end {
-            end.at = at as u32;
+            self.swarm.peers = Peers::Fours(small);
+            self.larges.remove(number);
         }
     }
 
-    /// Forgets addresses that are overdue, and peers that have none left. Looks at no more than
-    /// `budget` peers; says at how many it looked, and whether it came to the end of the swarm.
-    pub(super) fn expire(&mut self, now: u64, budget: usize, config: &Config) -> (usize, bool) {
-        let mut looked = 0;
-        while looked < budget && self.cursor < self.slots.len() {
-            let slot = self.cursor as Slot;
-            self.cursor += 1;
-            looked += 1;
-            let Some(peer) = self.peer(slot) else {
-                continue;
-            };
-            let overdue = |end: &Option<Endpoint>| end.as_ref().is_none_or(|e| e.expires <= now);
-            match [overdue(&peer.ends[0]), overdue(&peer.ends[1])] {
-                [true, true] => {
-                    self.remove(slot);
-                    self.changed(config);
+    pub(super) fn remove(&mut self, place: &Place, at: usize) {
+        let key = self.key;
+        with_pool!(self, place, |pool, _record| pool.remove(at, key), ());
+        self.settle();
+    }
+
+    pub(super) fn set_role(&mut self, place: &Place, at: usize, role: Role) -> usize {
+        let key = self.key;
+        with_pool!(
+            self,
+            place,
+            |pool, _record| pool.set_role(at, role, key),
+            at
+        )
+    }
+
+    pub(super) fn set_meta(&mut self, place: &Place, at: usize, meta: Meta) {
+        with_pool!(
+            self,
+            place,
+            |pool, _record| {
+                pool.set_paused(at, meta.paused());
+                if let Some(record) = pool.all_mut().get_mut(at) {
+                    record.set_meta(meta);
                 }
-                [true, false] => self.drop_end(slot, 0),
-                [false, true] => self.drop_end(slot, 1),
-                [false, false] => {}
-            }
-        }
-        let done = self.cursor >= self.slots.len();
-        if done {
-            self.cursor = 0;
-        }
-        (looked, done)
+            },
+            ()
+        );
     }
 
-    /// Makes room for one more peer at `ip`, if the limits ask for it or the tracker is `full`; how
-    /// many had to go (0 to 2).
+    /// Forgets who is overdue among `budget` peers of each family from a random place on, except one;
+    /// how many.
+    pub(super) fn expire_some(
+        &mut self,
+        now: u64,
+        spared: &Place,
+        budget: usize,
+        rng: &mut Rng,
+    ) -> u32 {
+        let (tick, key) = (Tick::at(now), self.key);
+        let mut gone = 0;
+        let mut from = |len: usize| match len {
+            len if len <= budget => 0,
+            len => rng.below((len - budget) as u32 + 1) as usize,
+        };
+        let (four, six) = match spared {
+            Place::Four(record) => (Some(record), None),
+            Place::Six(record) => (None, Some(record)),
+        };
+        match &mut self.swarm.peers {
+            Peers::Fours(pool) => gone += pool.expire(tick, 0, budget, four, key).0,
+            Peers::Sixes(pool) => gone += pool.expire(tick, 0, budget, six, key).0,
+            Peers::Large(number) => {
+                if let Some(large) = self.larges.get_mut(*number) {
+                    let start = from(large.v4.all().len());
+                    gone += large.v4.expire(tick, start, budget, four, key).0;
+                    let start = from(large.v6.all().len());
+                    gone += large.v6.expire(tick, start, budget, six, key).0;
+                }
+            }
+        }
+        if gone > 0 {
+            self.settle();
+        }
+        gone
+    }
+
+    /// Forgets who is overdue among `budget` peers from `from` on, the families one after the other.
+    /// How many were looked at, how many went, and where to go on, `None` at the end.
+    pub(super) fn expire(
+        &mut self,
+        now: u64,
+        from: usize,
+        budget: usize,
+    ) -> (usize, u32, Option<usize>) {
+        let (tick, key) = (Tick::at(now), self.key);
+        let mut walk = Walk {
+            budget,
+            skip: from,
+            ..Walk::default()
+        };
+        each_pool!(self, |pool| walk.on(pool, tick, key));
+        let Walk {
+            looked, gone, rest, ..
+        } = walk;
+        if gone > 0 && rest.is_none() {
+            self.settle();
+        }
+        (looked, gone, rest)
+    }
+
+    /// Makes room for one more peer, if the limits ask for it or the tracker is `full`; how many had
+    /// to go (0 to 2).
     pub(super) fn make_room(
         &mut self,
-        ip: IpAddr,
+        now: u64,
+        place: &Place,
         full: bool,
         config: &Config,
         rng: &mut Rng,
     ) -> u64 {
+        let (tick, key) = (Tick::at(now), self.key);
         let mut evicted = 0;
-        if Scope::of(ip) != Scope::Loopback {
-            let (first, last) = neighbours(ip);
-            let held = self.by_addr.range(first..=last);
-            let (mut count, mut oldest) = (0, None);
-            for (_, &slot) in held {
-                count += 1;
-                let seen = self.peer(slot).map_or(0, Peer::seen);
-                if oldest.is_none_or(|(least, _)| seen < least) {
-                    oldest = Some((seen, slot));
+        let limit = config.max_peers_per_address;
+        let crowd = with_pool!(
+            self,
+            place,
+            |pool, record| match record.scope() {
+                Scope::Loopback => None,
+                _ => pool.crowd(record, limit, tick, rng, key),
+            },
+            None
+        );
+        if let Some(at) = crowd {
+            self.remove(place, at);
+            evicted += 1;
+        }
+        let all = self.counts().all() as usize;
+        if all >= config.max_peers_per_torrent || (full && evicted == 0 && all > 0) {
+            let mut victim = None;
+            // Of the newcomer's family if there is anybody, else of the other.
+            let own = with_pool!(
+                self,
+                place,
+                |pool, _record| pool
+                    .stalest(tick, SAMPLES, rng)
+                    .filter(|_| !pool.all().is_empty()),
+                None
+            );
+            match own {
+                Some(at) => self.remove(place, at),
+                None => {
+                    each_pool!(self, |pool| {
+                        if victim.is_none() && !pool.all().is_empty() {
+                            victim = pool.stalest(tick, SAMPLES, rng);
+                            if let Some(at) = victim {
+                                pool.remove(at, key);
+                            }
+                        }
+                    });
+                    self.settle();
                 }
             }
-            if count >= config.max_peers_per_address
-                && let Some((_, slot)) = oldest
-            {
-                self.remove(slot);
-                evicted += 1;
-            }
-        }
-        if self.len() >= config.max_peers_per_torrent || (full && evicted == 0 && self.len() > 0) {
-            let slots = self.slots.len() as u32;
-            let oldest = (0..SAMPLES)
-                .map(|_| rng.below(slots.max(1)))
-                .filter_map(|slot| Some((self.peer(slot)?.seen(), slot)))
-                .min();
-            let any = || self.by_identity.values().next().map(|slot| (0, *slot));
-            if let Some((_, slot)) = oldest.or_else(any) {
-                self.remove(slot);
-                evicted += 1;
-            }
+            evicted += 1;
         }
         evicted
     }
 
-    /// Draws `want` addresses for an asker, each of those that qualify equally likely: of `roles`,
-    /// reachable from `scope`, not the asker itself. Its own family comes first; the other gets a
-    /// quarter, since an asker may well have both, and whatever the first does not fill.
-    pub(super) fn draw(
-        &self,
-        asker: Slot,
-        by: &Asker<'_>,
-        rng: &mut Rng,
-    ) -> Vec<(SocketAddr, PeerId)> {
-        let (own, other) = (by.family, 1 - by.family);
-        let there = [
-            self.eligible(asker, own, by),
-            self.eligible(asker, other, by),
-        ];
-        let to_other = there[1].min(by.want / 4);
-        let to_own = there[0].min(by.want - to_other);
-        let to_other = there[1].min(by.want - to_own);
-        let mut out = Vec::with_capacity((to_own + to_other) as usize);
-        let mut picks = Vec::new();
-        for (family, n, k) in [(own, there[0], to_own), (other, there[1], to_other)] {
-            picks.clear();
-            rng.choose(n, k, &mut picks);
-            out.extend(
-                picks
-                    .iter()
-                    .filter_map(|&pick| self.nth(asker, family, by, pick)),
-            );
-        }
-        out
-    }
-
-    fn qualifying(
-        &self,
-        family: usize,
-        by: &Asker<'_>,
-    ) -> impl Iterator<Item = &(Class, Vec<Slot>)> {
-        self.pools.iter().filter(move |(class, _)| {
-            class.family == family
-                && by.roles.contains(&class.role)
-                && by.scope.reaches(class.scope)
-        })
-    }
-
-    fn eligible(&self, asker: Slot, family: usize, by: &Asker<'_>) -> u32 {
-        let own = self.class(asker, family).map(|(class, _)| class);
-        self.qualifying(family, by)
-            .map(|(class, pool)| pool.len() as u32 - u32::from(own == Some(*class)))
-            .sum()
-    }
-
-    /// The `pick`-th of the qualifying pools laid end to end, the asker left out.
-    fn nth(
-        &self,
-        asker: Slot,
-        family: usize,
-        by: &Asker<'_>,
-        mut pick: u32,
-    ) -> Option<(SocketAddr, PeerId)> {
-        let own = self.class(asker, family);
-        for (class, pool) in self.qualifying(family, by) {
-            let hole = own.filter(|(held, _)| held == class).map(|(_, at)| at);
-            let len = pool.len() as u32 - u32::from(hole.is_some());
-            if pick < len {
-                let at = pick + u32::from(hole.is_some_and(|hole| pick >= hole));
-                let peer = self.peer(*pool.get(at as usize)?)?;
-                let end = peer.ends[family].as_ref()?;
-                return Some((end.addr, peer.identity.0));
+    /// Tells `asker` of others: its own family first; the other gets a quarter, since an asker may
+    /// well have both, and whatever the first does not fill. Over UDP there is room for one family
+    /// only.
+    pub(super) fn draw(&mut self, asker: &Asker, rng: &mut Rng, sink: &mut impl Sink) {
+        let six = asker.place.is_six();
+        let both = sink.takes_both();
+        let (own, other) = (asker.own, asker.other);
+        let (at4, at6) = if six { (other, own) } else { (own, other) };
+        let mut want = Want::new(asker.want, six, both);
+        let (audience, scope) = (asker.audience, asker.scope);
+        match &self.swarm.peers {
+            Peers::Fours(pool) => {
+                want.split(|| pool.eligible(audience, scope, at4), || 0);
+                pool.draw(audience, scope, at4, want.four, rng, |one| {
+                    sink.v4(one.ip(), one.port());
+                });
             }
-            pick -= len;
+            Peers::Sixes(pool) => {
+                want.split(|| 0, || pool.eligible(audience, scope, at6));
+                pool.draw(audience, scope, at6, want.six, rng, |one| {
+                    sink.v6(one.ip(), one.port());
+                });
+            }
+            Peers::Large(number) => {
+                let Some(large) = self.larges.get(*number) else {
+                    return;
+                };
+                want.split(
+                    || large.v4.eligible(audience, scope, at4),
+                    || large.v6.eligible(audience, scope, at6),
+                );
+                large.v4.draw(audience, scope, at4, want.four, rng, |one| {
+                    sink.v4(one.ip(), one.port());
+                });
+                large.v6.draw(audience, scope, at6, want.six, rng, |one| {
+                    sink.v6(one.ip(), one.port());
+                });
+            }
         }
-        None
     }
 }
 
-/// Slots looked at to find one that can make room.
+/// A walk over both families, one after the other, that may begin and end anywhere.
+#[derive(Default)]
+struct Walk {
+    budget: usize,
+    skip: usize,
+    before: usize,
+    looked: usize,
+    gone: u32,
+    rest: Option<usize>,
+}
+
+impl Walk {
+    fn on<R: Record>(&mut self, pool: &mut impl Pool<R>, now: Tick, key: u64) {
+        let len = pool.all().len();
+        if self.rest.is_none() && self.skip < len {
+            let budget = self.budget - self.looked;
+            let (gone, stopped) = pool.expire(now, self.skip, budget, None, key);
+            self.looked += (len - self.skip).min(budget);
+            self.gone += gone;
+            self.rest = stopped.map(|at| self.before + at);
+        }
+        self.skip = self.skip.saturating_sub(len);
+        self.before += pool.all().len();
+    }
+}
+
+/// How many of which family.
+struct Want {
+    all: usize,
+    is_six: bool,
+    both: bool,
+    four: usize,
+    six: usize,
+}
+
+impl Want {
+    fn new(all: usize, is_six: bool, both: bool) -> Self {
+        let (four, six) = if is_six { (0, all) } else { (all, 0) };
+        Self {
+            all,
+            is_six,
+            both,
+            four,
+            six,
+        }
+    }
+
+    fn split(&mut self, four: impl Fn() -> usize, six: impl Fn() -> usize) {
+        if !self.both {
+            return;
+        }
+        let (own, other) = if self.is_six {
+            (six(), four())
+        } else {
+            (four(), six())
+        };
+        let to_other = other.min(self.all / 4);
+        let to_own = own.min(self.all - to_other);
+        let to_other = other.min(self.all - to_own);
+        (self.four, self.six) = if self.is_six {
+            (to_other, to_own)
+        } else {
+            (to_own, to_other)
+        };
+    }
+}
+
+/// Peers looked at to find one that can make room.
 pub(super) const SAMPLES: usize = 8;
 
-/// What decides who an asker is told of.
+/// What decides who somebody is told of.
 #[derive(Debug)]
-pub(super) struct Asker<'a> {
-    pub(super) family: usize,
+pub(super) struct Asker {
+    pub(super) place: Place,
+    /// Where it stands itself, and where its other half does.
+    pub(super) own: Option<usize>,
+    pub(super) other: Option<usize>,
     pub(super) scope: Scope,
-    pub(super) roles: &'a [Role],
-    pub(super) want: u32,
+    pub(super) audience: Audience,
+    pub(super) want: usize,
 }
 
-impl Endpoint {
-    pub(super) fn new(addr: SocketAddr, now: u64, config: &Config) -> Self {
-        Self {
-            addr,
-            seen: now,
-            told: 0,
-            pace: config.unproven_pace,
-            expires: now,
-            at: 0,
+pub(super) fn counts(swarm: &Swarm, larges: &Slab<Large>) -> Counts {
+    match &swarm.peers {
+        Peers::Fours(pool) => pool.counts(),
+        Peers::Sixes(pool) => pool.counts(),
+        Peers::Large(number) => larges.get(*number).map_or_else(Counts::default, |large| {
+            large.v4.counts().plus(large.v6.counts())
+        }),
+    }
+}
+
+/// Everybody in a swarm: address, role, and what is noted.
+pub(super) fn everybody(
+    swarm: &Swarm,
+    larges: &Slab<Large>,
+    mut see: impl FnMut(SocketAddr, Role, Meta),
+) {
+    fn walk<R: Record>(pool: &impl Pool<R>, see: &mut impl FnMut(SocketAddr, Role, Meta)) {
+        for (at, record) in pool.all().iter().enumerate() {
+            see(record.addr(), pool.bounds().role(at), record.meta());
+        }
+    }
+    match &swarm.peers {
+        Peers::Fours(pool) => walk(pool, &mut see),
+        Peers::Sixes(pool) => walk(pool, &mut see),
+        Peers::Large(number) => {
+            if let Some(large) = larges.get(*number) {
+                walk(&large.v4, &mut see);
+                walk(&large.v6, &mut see);
+            }
         }
     }
 }
 
-/// First and last address that count as one host: an IPv4 address, or an IPv6 /64.
-fn neighbours(ip: IpAddr) -> (SocketAddr, SocketAddr) {
-    let last = match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() | u128::from(u64::MAX)).into(),
-    };
-    let first = match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-    };
-    (SocketAddr::new(first, 0), SocketAddr::new(last, u16::MAX))
+/// Lets go of what hangs on a swarm.
+pub(super) fn release(swarm: &Swarm, larges: &mut Slab<Large>) {
+    if let Peers::Large(number) = swarm.peers {
+        larges.remove(number);
+    }
 }
 
 #[cfg(test)]
-impl Swarm {
-    /// Panics unless every index agrees with every other.
-    pub(super) fn check(&self) {
-        let peers: Vec<(Slot, &Peer)> = (0..)
-            .zip(&self.slots)
-            .filter_map(|(slot, peer)| Some((slot, peer.as_ref()?)))
-            .collect();
-        assert_eq!(peers.len(), self.by_identity.len());
-        assert_eq!(peers.len() + self.free.len(), self.slots.len());
-        let mut ends = 0;
-        let mut counts = [0; 3];
-        for (slot, peer) in peers {
-            counts[peer.role as usize] += 1;
-            assert_eq!(self.by_identity.get(&peer.identity), Some(&slot));
-            assert!(peer.ends.iter().any(Option::is_some), "nowhere");
-            for (family, end) in peer.ends.iter().enumerate() {
-                let Some(end) = end else { continue };
-                ends += 1;
-                assert_eq!(self.by_addr.get(&end.addr), Some(&slot));
-                let (class, at) = self.class(slot, family).expect("has an address");
-                let pool = self.pools.iter().find(|(held, _)| *held == class);
-                assert_eq!(pool.expect("pool").1[at as usize], slot);
+pub(super) fn check(swarm: &Swarm, larges: &Slab<Large>, key: u64) {
+    fn check<R: Record>(pool: &impl Pool<R>, key: u64) {
+        for (at, record) in pool.all().iter().enumerate() {
+            assert_eq!(
+                pool.find(record, key),
+                Some(at),
+                "found elsewhere, or twice"
+            );
+            let seed = pool.bounds().role(at) == Role::Seed;
+            assert!(!(seed && record.meta().paused()));
+        }
+        let paused = pool.all().iter().filter(|one| one.meta().paused()).count();
+        let local = |one: &&R| one.scope() != Scope::Public;
+        assert_eq!(pool.paused() as usize, paused);
+        assert_eq!(
+            pool.local() as usize,
+            pool.all().iter().filter(local).count()
+        );
+        let bounds = pool.bounds();
+        assert!(bounds.seeds <= bounds.begun && bounds.begun as usize <= pool.all().len());
+    }
+    match &swarm.peers {
+        Peers::Fours(pool) => check(pool, key),
+        Peers::Sixes(pool) => check(pool, key),
+        Peers::Large(number) => {
+            let large = larges.get(*number).expect("there");
+            check(&large.v4, key);
+            check(&large.v6, key);
+            large.v4.check_index();
+            large.v6.check_index();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_sizes_keep_their_order() {
+        let mut last = 0;
+        for bits in 0..60 {
+            for add in [0, 1, 5, 1 << 12] {
+                let packed = pack((1_u64 << bits) + add.min(1 << bits));
+                assert!(packed >= last || add == 0 || bits < 13, "{bits} {add}");
+                if add == 0 {
+                    assert!(packed >= last);
+                    last = packed;
+                }
             }
         }
-        assert_eq!(counts, self.counts);
-        assert_eq!(ends, self.by_addr.len());
-        assert_eq!(ends, self.pools.iter().map(|(_, pool)| pool.len()).sum());
+        assert_eq!(pack(0), 0);
+        assert!(pack(1_000_000) > pack(999_999));
+        // A terabyte, less two blocks.
+        assert!(pack(1 << 40) > pack((1 << 40) - 32_768));
+        assert!(pack(u64::MAX) > pack(u64::MAX >> 1));
     }
 }

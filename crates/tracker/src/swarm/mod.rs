@@ -22,17 +22,35 @@
 //! # When they come again
 //!
 //! The interval follows the *calm* of the swarm: see [`Config::calm_divisor`] and its neighbours. A
-//! peer is forgotten 2.2 times after the longer of the interval it was told and the pace it has been
-//! seen to keep.
+//! peer is forgotten 2.2 times after the longer of the interval it was told and the pace it may be
+//! thought to keep: five minutes, until it has been seen to come when it was told to.
+//!
+//! # What it costs
+//!
+//! A peer is known by its address: 8 bytes for IPv4, 20 for IPv6, of which two are ours (until when
+//! it is expected, and three bits). A swarm is 64 bytes, one cache line, and holds its first three
+//! peers there; beyond, an array, sorted by role, with a table of places from 24 peers on. Nothing
+//! else is kept: no peer ids, no keys, no times. A peer that announces over both families counts once
+//! in each. Everything that is done for an announce costs O(1) and O(numwant).
 
+mod answer;
 mod config;
+mod index;
 mod members;
+mod pool;
+mod record;
 mod rng;
+mod slab;
 mod store;
+mod table;
+mod visit;
 
 #[cfg(test)]
 mod tests;
 
+pub use answer::{Answer, Listed, Sink};
 pub use config::Config;
-pub use members::Role;
-pub use store::{Announce, PeerInfo, Stats, Store, SwarmStats};
+pub use record::Role;
+#[cfg(feature = "serve")]
+pub(crate) use record::mix;
+pub use store::{Announce, Elsewhere, PeerInfo, Stats, Store, SwarmStats};

@@ -33,26 +33,36 @@ impl Rng {
         value - spread + u64::from(self.below(width))
     }
 
-    /// Appends `k` different numbers below `n` to `out`, every set of them equally likely and in
-    /// random order: Floyd's sampling, then a shuffle. O(k log k) comparisons whatever `n` is, and at
-    /// most k^2/2 words moved, which for the k of a tracker (200) is less than a hash set costs.
-    pub(super) fn choose(&mut self, n: u32, k: u32, out: &mut Vec<u32>) {
-        let start = out.len();
-        let mut sorted: Vec<u32> = Vec::with_capacity(k as usize);
-        for top in n.saturating_sub(k)..n {
-            let pick = self.below(top + 1);
-            let (pick, at) = match sorted.binary_search(&pick) {
-                Err(at) => (pick, at),
-                // `top` is larger than everything so far.
-                Ok(_) => (top, sorted.len()),
-            };
-            sorted.insert(at, pick);
-            out.push(pick);
+    /// Gives `k` different numbers below `n`, or all if there are fewer: one out of each of `k`
+    /// equal stretches of a ring of `n`, which is turned by a random amount first. Every number is
+    /// as likely as every other, whatever `n` and `k`; neighbours come together less often than by
+    /// chance, which only helps: they are often of one age. Two additions and a multiplication each,
+    /// and nothing to remember.
+    pub(super) fn spread(&mut self, n: u32, k: u32, mut give: impl FnMut(u32)) {
+        if n == 0 || k == 0 {
+            return;
         }
-        let chosen = &mut out[start..];
-        for last in (1..chosen.len()).rev() {
-            let other = self.below(last as u32 + 1) as usize;
-            chosen.swap(last, other);
+        let turn = self.below(n);
+        let wrap = |at: u32| {
+            if at >= n - turn {
+                at - (n - turn)
+            } else {
+                at + turn
+            }
+        };
+        if k >= n {
+            (0..n).for_each(|at| give(wrap(at)));
+            return;
+        }
+        let (width, rest) = (n / k, n % k);
+        let (mut start, mut carry) = (0, 0);
+        for _ in 0..k {
+            carry += rest;
+            let wide = carry >= k;
+            carry -= if wide { k } else { 0 };
+            let len = width + u32::from(wide);
+            give(wrap(start + self.below(len)));
+            start += len;
         }
     }
 }
@@ -64,27 +74,33 @@ mod tests {
     #[test]
     fn choices_differ_are_in_range_and_fair() {
         let mut rng = Rng::new(7);
-        let mut seen = [[0_u32; 10]; 4];
-        for _ in 0..20_000 {
-            let mut out = Vec::new();
-            rng.choose(10, 4, &mut out);
-            assert_eq!(out.len(), 4);
-            for (place, pick) in out.iter().enumerate() {
-                seen[place][*pick as usize] += 1;
-                assert!(!out[..place].contains(pick));
+        for (n, k) in [(10, 4), (7, 6), (100, 30), (31, 30), (5, 5), (1, 1)] {
+            let mut seen = vec![0_u32; n as usize];
+            let rounds = 20_000;
+            for _ in 0..rounds {
+                let mut out = Vec::new();
+                rng.spread(n, k, |pick| out.push(pick));
+                assert_eq!(out.len(), k as usize);
+                out.iter().for_each(|pick| seen[*pick as usize] += 1);
+                out.sort_unstable();
+                out.dedup();
+                assert_eq!(out.len(), k as usize);
             }
-        }
-        // Every number in every place: 2,000 expected, standard deviation 42.
-        for place in seen {
-            assert!(place.iter().all(|n| n.abs_diff(2_000) < 210), "{place:?}");
+            let expected = f64::from(rounds * k) / f64::from(n);
+            let chi: f64 = seen
+                .iter()
+                .map(|n| (f64::from(*n) - expected).powi(2) / expected)
+                .sum();
+            // Mean below n, standard deviation below sqrt(2n).
+            let limit = f64::from(n) + 5.0 * f64::from(2 * n).sqrt();
+            assert!(chi < limit, "{n} {k}: {chi}");
         }
         let mut all = Vec::new();
-        rng.choose(3, 9, &mut all);
+        rng.spread(3, 9, |pick| all.push(pick));
         all.sort_unstable();
         assert_eq!(all, [0, 1, 2]);
-        let mut none = Vec::new();
-        rng.choose(0, 5, &mut none);
-        assert!(none.is_empty());
+        rng.spread(0, 5, |_| panic!("of nobody"));
+        rng.spread(5, 0, |_| panic!("nobody was asked for"));
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! All swarms, and the policy of announces.
 
+use super::answer::{Answer, Listed, Sink};
 use super::config::Config;
-use super::members::{Asker, Endpoint, Role, SAMPLES, Scope, Slot, Swarm, family};
+use super::members::{self, Large, Members, SAMPLES, Swarm, Tenth, everybody, release};
+use super::pool::Counts;
+use super::record::Role;
 use super::rng::Rng;
+use super::slab::Slab;
+use super::table::{self, Table};
+use super::visit::{Change, Visit, check_address, numbers};
 use samara_proto::tracker::{
     AnnounceReply, AnnounceRequest, Event, Refusal, RetryIn, ScrapeCounts, ScrapeReply,
 };
@@ -10,12 +16,8 @@ use samara_proto::{InfoHash, PeerId};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// Peers of a swarm that are looked at for expiry whenever somebody announces to it: small swarms
-/// are always true to the second, large ones are dealt with by [`Store::expire`].
-const EXPIRE_ON_ANNOUNCE: usize = 16;
-
 /// Peers and swarms that one call of [`Store::expire`] looks at: about a millisecond.
-const EXPIRE_BUDGET: usize = 20_000;
+pub(crate) const EXPIRE_BUDGET: usize = 20_000;
 
 /// Minutes after which a client that found the tracker full may ask again.
 const FULL_RETRY: u32 = 15;
@@ -25,9 +27,9 @@ const FULL_RETRY: u32 = 15;
 pub struct Announce {
     /// The swarm.
     pub info_hash: InfoHash,
-    /// What the peer calls itself.
+    /// What the peer calls itself. Not kept: a peer is known by its address.
     pub peer_id: PeerId,
-    /// By which it is known again.
+    /// By which it would be known again. Not kept either.
     pub key: Option<u32>,
     /// The address it came from, or one that the server trusts more.
     pub source: IpAddr,
@@ -72,10 +74,12 @@ impl Announce {
 pub struct SwarmStats {
     /// Peers that have everything.
     pub seeds: u32,
-    /// Peers that lack something, those that wait included.
+    /// Peers that lack something, those that wait and those that are paused included.
     pub leeches: u32,
     /// Leeches that have nothing and wait for a seed.
     pub waiting: u32,
+    /// Leeches that want no more than they have (BEP 21).
+    pub paused: u32,
     /// How often it was downloaded to the end.
     pub downloaded: u32,
     /// Whether there has ever been a seed.
@@ -105,64 +109,114 @@ pub struct Stats {
     pub evictions: u64,
 }
 
+impl Stats {
+    /// The sum of two.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            swarms: self.swarms + other.swarms,
+            seeds: self.seeds + other.seeds,
+            leeches: self.leeches + other.leeches,
+            waiting: self.waiting + other.waiting,
+            announces: self.announces + other.announces,
+            scrapes: self.scrapes + other.scrapes,
+            refusals: self.refusals + other.refusals,
+            downloaded: self.downloaded + other.downloaded,
+            evictions: self.evictions + other.evictions,
+        }
+    }
+}
+
 /// A member of a swarm, for status pages and tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerInfo {
-    /// What it calls itself.
-    pub peer_id: PeerId,
+    /// Where it is.
+    pub addr: SocketAddr,
     /// What it is to the swarm.
     pub role: Role,
-    /// Its IPv4 address.
-    pub v4: Option<SocketAddr>,
-    /// Its IPv6 address.
-    pub v6: Option<SocketAddr>,
+}
+
+/// What other stores of the same tracker hold: the limits are on all of them together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Elsewhere {
+    /// Swarms.
+    pub swarms: u64,
+    /// Peers.
+    pub peers: u64,
 }
 
 /// All swarms. Times are milliseconds since any moment that stays the same.
 #[derive(Clone, Debug)]
 pub struct Store {
-    config: Config,
+    pub(super) config: Config,
     rng: Rng,
-    index: BTreeMap<InfoHash, u32>,
-    swarms: Vec<Option<Box<Swarm>>>,
-    free: Vec<u32>,
-    /// Where the walk that expires goes on.
-    cursor: usize,
+    /// Of the peers' indexes.
+    key: u64,
+    table: Table,
+    pub(super) swarms: Slab<Swarm>,
+    pub(super) larges: Slab<Large>,
+    /// Sizes of torrents that were made known.
+    sizes: BTreeMap<InfoHash, u64>,
+    /// Where the walk that expires goes on: a swarm, and a peer of it.
+    cursor: (u32, usize),
     stats: Stats,
 }
 
 impl Store {
-    /// An empty one.
+    /// An empty one. What `seed` is decides who is told of whom, and where in tables things stand.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
+        let mut keys = Rng::new(!seed);
         Self {
             config,
             rng: Rng::new(seed),
-            index: BTreeMap::new(),
-            swarms: Vec::new(),
-            free: Vec::new(),
-            cursor: 0,
+            key: keys.next(),
+            table: Table::new(keys.next()),
+            swarms: Slab::default(),
+            larges: Slab::default(),
+            sizes: BTreeMap::new(),
+            cursor: (0, 0),
             stats: Stats::default(),
         }
+    }
+
+    /// Goes on with other limits and times.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
     }
 
     /// Makes a swarm known before anybody announces: it is never evicted, it is served even where
     /// only registered swarms are, and if its `size` in bytes (padding left out) is given, a download
     /// that begins is told from one that goes on without guessing.
     pub fn register(&mut self, now: u64, info_hash: InfoHash, size: Option<u64>) {
-        let slot = match self.index.get(&info_hash) {
-            Some(slot) => *slot,
-            None => self.add(info_hash, now),
-        };
-        if let Some(swarm) = self.swarm_mut(slot) {
-            swarm.registered = true;
-            swarm.size = size;
+        let number = self
+            .number(&info_hash)
+            .unwrap_or_else(|| self.add(info_hash, now));
+        if let Some(swarm) = self.swarms.get_mut(number) {
+            swarm.set_registered();
         }
+        match size {
+            Some(size) => self.sizes.insert(info_hash, size),
+            None => self.sizes.remove(&info_hash),
+        };
     }
 
     /// Answers one announce.
     pub fn announce(&mut self, now: u64, announce: &Announce) -> Result<AnnounceReply, Refusal> {
-        let answer = self.answer(now, announce);
+        let mut listed = Listed::default();
+        let answer = self.announce_to(now, announce, Elsewhere::default(), &mut listed)?;
+        Ok(answer.reply(listed, announce.source))
+    }
+
+    /// Answers one announce; the peers go to `sink`. Nothing is allocated for a peer that is known.
+    pub fn announce_to(
+        &mut self,
+        now: u64,
+        announce: &Announce,
+        elsewhere: Elsewhere,
+        sink: &mut impl Sink,
+    ) -> Result<Answer, Refusal> {
+        let answer = self.answer(now, announce, elsewhere, sink);
         match answer {
             Ok(_) => self.stats.announces += 1,
             Err(_) => self.stats.refusals += 1,
@@ -170,222 +224,86 @@ impl Store {
         answer
     }
 
-    fn answer(&mut self, now: u64, announce: &Announce) -> Result<AnnounceReply, Refusal> {
+    fn answer(
+        &mut self,
+        now: u64,
+        announce: &Announce,
+        elsewhere: Elsewhere,
+        sink: &mut impl Sink,
+    ) -> Result<Answer, Refusal> {
         let source = announce.source.to_canonical();
         let stopped = announce.event == Event::Stopped;
         check_address(SocketAddr::new(source, announce.port), stopped)?;
-        let slot = match self.index.get(&announce.info_hash) {
-            Some(slot) => *slot,
+        let number = match self.number(&announce.info_hash) {
+            Some(number) => number,
             None if self.config.registered_only => {
                 return Err(Refusal {
                     reason: "this tracker does not serve this torrent".into(),
                     retry_in: Some(RetryIn::Never),
                 });
             }
-            None if stopped => return Ok(self.goodbye(SwarmStats::default(), source)),
+            None if stopped => return Ok(self.goodbye(SwarmStats::default())),
             None => {
-                self.make_room()?;
+                self.make_room(elsewhere)?;
                 self.add(announce.info_hash, now)
             }
         };
-        let Some(mut swarm) = self.swarms.get_mut(slot as usize).and_then(Option::take) else {
+        let Some(swarm) = self.swarms.get_mut(number) else {
             return Err(Refusal::new("this swarm was lost: please report it"));
         };
-        let before = numbers(&swarm);
-        swarm.settle(now);
-        swarm.touched = swarm.touched.max(now);
-        let reply = if stopped {
-            if let Some(peer) = swarm.find(&(announce.peer_id, announce.key)) {
-                swarm.remove(peer);
-                swarm.changed(&self.config);
-            }
-            self.goodbye(numbers(&swarm), source)
+        swarm.touched = swarm.touched.max(Tenth::at(now));
+        let mut visit = Visit {
+            now,
+            config: &self.config,
+            rng: &mut self.rng,
+            size: None,
+            members: Members {
+                swarm,
+                larges: &mut self.larges,
+                key: self.key,
+            },
+        };
+        let before = visit.members.counts();
+        let full = || {
+            let here = self.stats.seeds + self.stats.leeches;
+            here + elsewhere.peers >= self.config.max_peers as u64
+        };
+        let mut change = Change::default();
+        let answer = if stopped {
+            visit.leave(announce, source);
+            None
         } else {
-            let peer = self.admit(now, &mut swarm, announce, source);
-            self.tell(now, &mut swarm, peer, announce, source)
-        };
-        self.count(before, numbers(&swarm));
-        self.swarms[slot as usize] = Some(swarm);
-        Ok(reply)
-    }
-
-    /// Brings the membership up to date with what a peer says.
-    fn admit(&mut self, now: u64, swarm: &mut Swarm, announce: &Announce, source: IpAddr) -> Slot {
-        let config = &self.config;
-        let identity = (announce.peer_id, announce.key);
-        if let Some(left) = announce.left {
-            swarm.largest_left = swarm.largest_left.max(left);
-        }
-        let known = swarm.find(&identity);
-        if let Some(slot) = known
-            && let Some(peer) = swarm.peer_mut(slot)
-        {
-            // It is late, but it is here: the walk below must not take it.
-            for end in peer.ends.iter_mut().flatten() {
-                end.expires = end.expires.max(now + 1);
+            if visit.members.swarm.registered() {
+                visit.size = self.sizes.get(&announce.info_hash).copied();
             }
-        }
-        swarm.expire(now, EXPIRE_ON_ANNOUNCE, config);
-        let is_new = known.is_none();
-        if is_new {
-            let full = self.stats.seeds + self.stats.leeches >= config.max_peers as u64;
-            self.stats.evictions += swarm.make_room(source, full, config, &mut self.rng);
-        }
-        let done = match announce.left {
-            Some(left) => left == 0,
-            None => announce.event == Event::Completed,
+            Some(visit.stay(announce, source, full, &mut change, sink))
         };
-        // The address comes before the role is decided: whoever had it before is gone then, and if
-        // that was the last seed, this is known.
-        let slot = known.unwrap_or_else(|| swarm.insert(identity, Role::Waiting));
-        let also = announce
-            .also
-            .map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port()));
-        let also = also.filter(|addr| family(addr.ip()) != family(source));
-        let also = also.filter(|addr| check_address(*addr, false).is_ok());
-        for addr in [Some(SocketAddr::new(source, announce.port)), also]
-            .into_iter()
-            .flatten()
-        {
-            let had = swarm
-                .peer(slot)
-                .and_then(|peer| peer.ends[family(addr.ip())].clone());
-            let mut end = Endpoint::new(addr, now, config);
-            if let Some(had) = had {
-                let gap = now.saturating_sub(had.seen);
-                // Only an announce that comes because its time has come shows the pace. A second of
-                // tolerance: intervals are told in whole seconds.
-                let on_time = announce.event == Event::None && gap + 1_000 >= had.told;
-                end.pace = if on_time { gap } else { had.pace };
-            }
-            swarm.set_end(slot, end);
-        }
-        let was = swarm.peer(slot).map_or(Role::Waiting, |peer| peer.role);
-        let seeds = swarm.count(Role::Seed) > 0;
-        let role = if done {
-            Role::Seed
-        } else if was != Role::Waiting
-            || seeds
-            || config.allow_seedless
-            || has_pieces(swarm, announce)
-        {
-            Role::Leech
-        } else {
-            Role::Waiting
-        };
-        swarm.set_role(slot, role);
-        swarm.had_seed |= done;
-        if let Some(peer) = swarm.peer_mut(slot) {
-            peer.was_leech |= !done;
-            if done && peer.was_leech && !peer.counted && announce.event == Event::Completed {
-                peer.counted = true;
-                swarm.downloaded = swarm.downloaded.saturating_add(1);
-                self.stats.downloaded += 1;
-            }
-        }
-        if is_new || (done && was != Role::Seed) {
-            swarm.changed(&self.config);
-        }
-        slot
-    }
-
-    /// The answer to a member.
-    fn tell(
-        &mut self,
-        now: u64,
-        swarm: &mut Swarm,
-        slot: Slot,
-        announce: &Announce,
-        source: IpAddr,
-    ) -> AnnounceReply {
-        let stats = numbers(swarm);
-        let role = swarm.peer(slot).map_or(Role::Waiting, |peer| peer.role);
-        let open = stats.seeds > 0 || self.config.allow_seedless;
-        let roles: &[Role] = match role {
-            Role::Seed => &[Role::Leech, Role::Waiting],
-            Role::Leech if open => &[Role::Seed, Role::Leech, Role::Waiting],
-            Role::Leech => &[Role::Leech],
-            Role::Waiting => &[],
-        };
-        let wanted = announce.numwant.unwrap_or(self.config.default_numwant);
-        let asker = Asker {
-            family: family(source),
-            scope: Scope::of(source),
-            roles,
-            want: wanted.min(self.config.max_numwant),
-        };
-        let (peers, peer_ids) = swarm.draw(slot, &asker, &mut self.rng).into_iter().unzip();
-        let interval = self.interval(swarm, role);
-        let seconds = ((interval + 500) / 1_000).max(1);
-        for end in swarm
-            .peer_mut(slot)
-            .into_iter()
-            .flat_map(|peer| peer.ends.iter_mut().flatten())
-            .filter(|end| end.seen == now)
-        {
-            end.told = seconds * 1_000;
-            let life = end.told.max(end.pace) * self.config.expiry_tenths / 10;
-            end.expires = now + life.max(self.config.shortest_life);
-        }
-        // aria2 comes as often as `min interval` allows while it has nobody to talk to.
-        let min = match role {
-            Role::Waiting => seconds,
-            _ => (seconds / 2).clamp(1, (self.config.longest_min_interval / 1_000).max(1)),
-        };
-        AnnounceReply {
-            interval: u32::try_from(seconds).unwrap_or(u32::MAX),
-            min_interval: u32::try_from(min).ok(),
-            complete: Some(stats.seeds),
-            incomplete: Some(stats.leeches),
-            downloaded: Some(stats.downloaded),
-            peers,
-            peer_ids,
-            warning: warning(role, &stats, open),
-            tracker_id: None,
-            external_ip: Some(source),
-        }
+        let after = visit.members.counts();
+        let stats = visit.numbers();
+        self.count(before, after);
+        self.stats.evictions += change.evicted;
+        self.stats.downloaded += u64::from(change.completed);
+        Ok(answer.unwrap_or_else(|| self.goodbye(stats)))
     }
 
     /// The answer to one that leaves: counts, and nobody to connect to.
-    fn goodbye(&self, stats: SwarmStats, source: IpAddr) -> AnnounceReply {
-        AnnounceReply {
-            interval: u32::try_from(self.config.longest_interval / 1_000).unwrap_or(u32::MAX),
-            complete: Some(stats.seeds),
-            incomplete: Some(stats.leeches),
-            downloaded: Some(stats.downloaded),
-            external_ip: Some(source),
-            ..AnnounceReply::default()
+    fn goodbye(&self, stats: SwarmStats) -> Answer {
+        let interval = self.config.longest_interval / 1_000;
+        Answer {
+            interval: u32::try_from(interval).unwrap_or(u32::MAX),
+            min_interval: None,
+            role: None,
+            open: true,
+            stats,
         }
-    }
-
-    fn interval(&mut self, swarm: &Swarm, role: Role) -> u64 {
-        let config = &self.config;
-        let at_most = |peers: u64, a_second: u64| peers * 1_000 / a_second.max(1);
-        let interval = if role == Role::Waiting {
-            let waiting = u64::from(swarm.count(Role::Waiting));
-            config
-                .waiting_interval
-                .max(at_most(waiting, config.waiting_per_second))
-        } else {
-            let calm = swarm.calm() / config.calm_divisor.max(1);
-            calm.max(config.shortest_interval)
-                .max(at_most(swarm.len() as u64, config.announces_per_second))
-        };
-        let interval = interval.min(config.longest_interval);
-        self.rng.jitter(interval, config.jitter_percent)
     }
 
     /// The counts of swarms. Unknown ones are left out.
     pub fn scrape(&mut self, info_hashes: &[InfoHash]) -> ScrapeReply {
-        self.stats.scrapes += 1;
+        self.count_scrape();
         let files = info_hashes.iter().filter_map(|hash| {
             let stats = self.swarm(*hash)?;
-            let counts = ScrapeCounts {
-                complete: stats.seeds,
-                downloaded: stats.downloaded,
-                incomplete: stats.leeches,
-            };
-            Some((*hash, counts))
+            Some((*hash, stats.scrape()))
         });
         ScrapeReply {
             files: files.collect(),
@@ -393,144 +311,191 @@ impl Store {
         }
     }
 
+    /// Counts a scrape that was answered from [`Store::swarm`].
+    pub fn count_scrape(&mut self) {
+        self.stats.scrapes += 1;
+    }
+
     /// One swarm in numbers; `None` if nobody has announced to it.
     #[must_use]
     pub fn swarm(&self, info_hash: InfoHash) -> Option<SwarmStats> {
-        self.get(info_hash).map(numbers)
+        let swarm = self.swarms.get(self.number(&info_hash)?)?;
+        Some(numbers(swarm, members::counts(swarm, &self.larges)))
     }
 
     /// The members of one swarm, in no order that means anything.
-    pub fn peers(&self, info_hash: InfoHash) -> impl Iterator<Item = PeerInfo> {
-        let peers = self.get(info_hash).into_iter().flat_map(Swarm::peers);
-        peers.map(|peer| PeerInfo {
-            peer_id: peer.identity.0,
-            role: peer.role,
-            v4: peer.ends[0].as_ref().map(|end| end.addr),
-            v6: peer.ends[1].as_ref().map(|end| end.addr),
-        })
+    #[must_use]
+    pub fn peers(&self, info_hash: InfoHash) -> Vec<PeerInfo> {
+        let mut out = Vec::new();
+        let number = self.number(&info_hash);
+        if let Some(swarm) = number.and_then(|number| self.swarms.get(number)) {
+            everybody(swarm, &self.larges, |addr, role, _| {
+                out.push(PeerInfo { addr, role });
+            });
+        }
+        out
     }
 
     /// The whole tracker in numbers. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
-            swarms: self.index.len() as u64,
+            swarms: self.swarms.len() as u64,
             ..self.stats
         }
     }
 
     /// Forgets who is overdue. Bounded work: call it every second or so, and it goes round.
     pub fn expire(&mut self, now: u64) {
-        let mut budget = EXPIRE_BUDGET;
-        for _ in 0..self.swarms.len() {
-            if budget == 0 {
-                return;
-            }
-            if self.cursor >= self.swarms.len() {
-                self.cursor = 0;
-            }
-            let at = self.cursor;
-            let Some(mut swarm) = self.swarms.get_mut(at).and_then(Option::take) else {
-                self.cursor += 1;
-                budget -= 1;
-                continue;
-            };
-            let before = numbers(&swarm);
-            swarm.settle(now);
-            let (looked, done) = swarm.expire(now, budget, &self.config);
-            budget -= looked.clamp(1, budget);
-            self.count(before, numbers(&swarm));
-            if swarm.len() == 0 && !swarm.registered && self.is_stale(now, &swarm) {
-                self.index.remove(&swarm.info_hash);
-                self.free.push(at as u32);
-            } else {
-                self.swarms[at] = Some(swarm);
-            }
-            self.cursor += usize::from(done);
+        let fresh = self.cursor == (0, 0);
+        if let Some(rest) = self.expire_part(now, EXPIRE_BUDGET)
+            && !fresh
+        {
+            self.expire_part(now, rest);
         }
     }
 
-    fn is_stale(&self, now: u64, swarm: &Swarm) -> bool {
-        swarm.downloaded == 0 || now.saturating_sub(swarm.touched) >= self.config.empty_life
-    }
-
-    fn get(&self, info_hash: InfoHash) -> Option<&Swarm> {
-        let slot = *self.index.get(&info_hash)?;
-        self.swarms.get(slot as usize)?.as_deref()
-    }
-
-    fn swarm_mut(&mut self, slot: u32) -> Option<&mut Swarm> {
-        self.swarms.get_mut(slot as usize)?.as_deref_mut()
-    }
-
-    fn add(&mut self, info_hash: InfoHash, now: u64) -> u32 {
-        let swarm = Some(Box::new(Swarm::new(info_hash, now)));
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.swarms[slot as usize] = swarm;
-                slot
+    /// The same up to the end of the last swarm, looking at no more than `budget` swarms and peers.
+    /// What is left of the budget at the end; `None` if it is not reached: the next call goes on.
+    pub fn expire_part(&mut self, now: u64, mut budget: usize) -> Option<usize> {
+        while self.cursor.0 < self.swarms.end() {
+            if budget == 0 {
+                return None;
             }
-            None => {
-                self.swarms.push(swarm);
-                (self.swarms.len() - 1) as u32
+            let (number, from) = self.cursor;
+            self.cursor = (number + 1, 0);
+            budget -= 1;
+            let Some(swarm) = self.swarms.get_mut(number) else {
+                continue;
+            };
+            let before = members::counts(swarm, &self.larges);
+            let mut members = Members {
+                swarm,
+                larges: &mut self.larges,
+                key: self.key,
+            };
+            let (looked, gone, rest) = members.expire(now, from, budget);
+            budget -= looked.min(budget);
+            let after = members.counts();
+            for left in 0..gone {
+                swarm.changed(now, after.all() + left, &self.config);
             }
+            let forgotten = after.all() == 0 && !swarm.registered() && {
+                let since = swarm.touched.age(now);
+                swarm.downloaded() == 0 || since >= self.config.empty_life
+            };
+            self.count(before, after);
+            if forgotten {
+                self.forget(number);
+            } else if let Some(rest) = rest {
+                self.cursor = (number, rest);
+            }
+        }
+        self.cursor = (0, 0);
+        Some(budget)
+    }
+
+    /// Swarms and peers held.
+    #[must_use]
+    pub fn held(&self) -> Elsewhere {
+        Elsewhere {
+            swarms: self.swarms.len() as u64,
+            peers: self.stats.seeds + self.stats.leeches,
+        }
+    }
+
+    fn number(&self, info_hash: &InfoHash) -> Option<u32> {
+        self.table.find(info_hash, |number| {
+            self.swarms
+                .get(number)
+                .is_some_and(|swarm| swarm.info_hash == *info_hash)
+        })
+    }
+
+    pub(super) fn add(&mut self, info_hash: InfoHash, now: u64) -> u32 {
+        let number = self.swarms.insert(Swarm::new(info_hash, now));
+        let swarms = &self.swarms;
+        self.table.insert(&info_hash, number, |number| {
+            swarms
+                .get(number)
+                .map_or_else(InfoHash::default, |swarm| swarm.info_hash)
+        });
+        number
+    }
+
+    /// Forgets a swarm, and whoever is still in it.
+    fn forget(&mut self, number: u32) {
+        let Some(swarm) = self.swarms.get(number) else {
+            return;
         };
-        self.index.insert(info_hash, slot);
-        slot
+        let counts = members::counts(swarm, &self.larges);
+        release(swarm, &mut self.larges);
+        let info_hash = swarm.info_hash;
+        let swarms = &self.swarms;
+        self.table.remove(&info_hash, number, |number| {
+            swarms
+                .get(number)
+                .map_or_else(InfoHash::default, |swarm| swarm.info_hash)
+        });
+        self.swarms.remove(number);
+        self.count(counts, Counts::default());
     }
 
     /// Makes room for one more swarm, if the limit asks for it: of a few, the one that matters least
     /// and was touched least recently. If none of them is empty or has a single peer, the tracker is
     /// full with real work, and says so. The same when there are too many peers in all.
-    fn make_room(&mut self) -> Result<(), Refusal> {
-        let peers = self.stats.seeds + self.stats.leeches;
-        if self.index.len() < self.config.max_torrents && peers < self.config.max_peers as u64 {
+    fn make_room(&mut self, elsewhere: Elsewhere) -> Result<(), Refusal> {
+        let peers = self.stats.seeds + self.stats.leeches + elsewhere.peers;
+        let swarms = self.swarms.len() as u64 + elsewhere.swarms;
+        let has_number = self.swarms.len() < table::MOST;
+        let has_room = swarms < self.config.max_torrents as u64;
+        if has_number && has_room && peers < self.config.max_peers as u64 {
             return Ok(());
         }
-        let slots = self.swarms.len() as u32;
+        let end = self.swarms.end();
         let victim = (0..SAMPLES)
-            .map(|_| self.rng.below(slots.max(1)))
-            .filter_map(|slot| {
-                let swarm = self.swarms.get(slot as usize)?.as_deref()?;
-                let small = swarm.len() <= 1 && !swarm.registered;
-                small.then_some((swarm.len(), swarm.touched, slot))
+            .map(|_| self.rng.below(end.max(1)))
+            .filter_map(|number| {
+                let swarm = self.swarms.get(number)?;
+                let peers = members::counts(swarm, &self.larges).all();
+                let small = peers <= 1 && !swarm.registered();
+                small.then_some((peers, swarm.touched, number))
             })
             .min();
-        let Some((_, _, slot)) = victim else {
+        let Some((_, _, number)) = victim else {
             return Err(Refusal {
                 reason: "this tracker is full: please use another".into(),
                 retry_in: Some(RetryIn::Minutes(FULL_RETRY)),
             });
         };
-        if let Some(swarm) = self.swarms.get_mut(slot as usize).and_then(Option::take) {
-            self.count(numbers(&swarm), SwarmStats::default());
-            self.index.remove(&swarm.info_hash);
-            self.free.push(slot);
-            self.stats.evictions += 1;
-        }
+        self.forget(number);
+        self.stats.evictions += 1;
         Ok(())
     }
 
     /// Carries a swarm's change over to the totals.
-    fn count(&mut self, before: SwarmStats, after: SwarmStats) {
+    pub(super) fn count(&mut self, before: Counts, after: Counts) {
         let shift = |total: u64, before: u32, after: u32| {
             (total + u64::from(after)).saturating_sub(u64::from(before))
         };
         let stats = &mut self.stats;
         stats.seeds = shift(stats.seeds, before.seeds, after.seeds);
-        stats.leeches = shift(stats.leeches, before.leeches, after.leeches);
+        let leeches = |counts: Counts| counts.leeches + counts.waiting;
+        stats.leeches = shift(stats.leeches, leeches(before), leeches(after));
         stats.waiting = shift(stats.waiting, before.waiting, after.waiting);
     }
 
     #[cfg(test)]
     pub(super) fn check(&self) {
-        assert_eq!(self.index.len() + self.free.len(), self.swarms.len());
+        assert_eq!(self.table.len(), self.swarms.len());
         let mut sums = (0, 0, 0);
-        for (hash, slot) in &self.index {
-            let swarm = self.swarms[*slot as usize].as_deref().expect("there");
-            assert_eq!(swarm.info_hash, *hash);
-            swarm.check();
-            let stats = numbers(swarm);
+        for number in 0..self.swarms.end() {
+            let Some(swarm) = self.swarms.get(number) else {
+                continue;
+            };
+            assert_eq!(self.number(&swarm.info_hash), Some(number));
+            members::check(swarm, &self.larges, self.key);
+            let stats = numbers(swarm, members::counts(swarm, &self.larges));
             sums.0 += u64::from(stats.seeds);
             sums.1 += u64::from(stats.leeches);
             sums.2 += u64::from(stats.waiting);
@@ -540,56 +505,14 @@ impl Store {
     }
 }
 
-fn numbers(swarm: &Swarm) -> SwarmStats {
-    let waiting = swarm.count(Role::Waiting);
-    SwarmStats {
-        seeds: swarm.count(Role::Seed),
-        leeches: swarm.count(Role::Leech) + waiting,
-        waiting,
-        downloaded: swarm.downloaded,
-        had_seed: swarm.had_seed,
-    }
-}
-
-/// Whether a leech has something already, as far as can be known.
-fn has_pieces(swarm: &Swarm, announce: &Announce) -> bool {
-    let size = swarm.size.or(announce.size).unwrap_or(swarm.largest_left);
-    announce.downloaded > 0 || announce.left.is_some_and(|left| left < size)
-}
-
-fn check_address(addr: SocketAddr, stopped: bool) -> Result<(), Refusal> {
-    let ip = addr.ip();
-    let reason = if addr.port() == 0 && !stopped {
-        "port 0 cannot be connected to: announce the port on which you listen"
-    } else if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4]) {
-        "the address you announce from cannot be connected to"
-    } else {
-        return Ok(());
-    };
-    Err(Refusal {
-        reason: reason.into(),
-        retry_in: Some(RetryIn::Never),
-    })
-}
-
-/// What a leech should know about a swarm without a seed.
-fn warning(role: Role, stats: &SwarmStats, open: bool) -> Option<String> {
-    let since = if stats.had_seed {
-        "no seed any more"
-    } else {
-        "no seed yet"
-    };
-    let (n, begun) = (stats.waiting, stats.leeches - stats.waiting);
-    let plural = |n: u32, one: &'static str, many: &'static str| if n == 1 { one } else { many };
-    match role {
-        Role::Waiting => Some(format!(
-            "{since}: {n} {} waiting",
-            plural(n, "leech is", "leeches are")
-        )),
-        Role::Leech if !open => Some(format!(
-            "{since}: {begun} {} with what they have",
-            plural(begun, "leech goes on", "leeches go on")
-        )),
-        _ => None,
+impl SwarmStats {
+    /// As a scrape says it.
+    #[must_use]
+    pub fn scrape(&self) -> ScrapeCounts {
+        ScrapeCounts {
+            complete: self.seeds,
+            downloaded: self.downloaded,
+            incomplete: self.leeches,
+        }
     }
 }

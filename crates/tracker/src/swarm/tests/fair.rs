@@ -69,8 +69,9 @@ fn neighbours_do_not_come_together() {
         ids.sort_unstable();
         neighbours += ids.windows(2).filter(|pair| pair[1] - pair[0] == 1).count();
     }
-    // 10 of 1,000: 9 x 10 / 1,000 pairs of neighbours expected a draw, so 450 of 5,000 draws.
-    assert!((350..550).contains(&neighbours), "{neighbours}");
+    // By chance 450: 9 x 10 / 1,000 pairs a draw. Neighbours are often of one age and one network, so
+    // that fewer is better, and none is what nobody asked for.
+    assert!((1..500).contains(&neighbours), "{neighbours}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::swarm::{Elsewhere, Listed};
 
 fn config(change: impl FnOnce(&mut Config)) -> Store {
     let mut config = Config::default();
@@ -50,20 +51,16 @@ fn a_tracker_that_is_full_of_real_swarms_says_so() {
 #[test]
 fn an_address_has_so_many_peers_and_no_more() {
     let mut store = config(|c| c.max_peers_per_address = 3);
-    for port in 1..=10 {
-        say(
-            &mut store,
-            u64::from(port),
-            &on(seed(port), &format!("50.0.0.1:{port}")),
-        );
+    for port in 1..=10_u16 {
+        let now = u64::from(port) * 2_000;
+        say(&mut store, now, &on(seed(0), &format!("50.0.0.1:{port}")));
         let six = format!("[2a00:1:1:1:{port}::9]:{port}");
-        say(&mut store, u64::from(port), &on(seed(100 + port), &six));
-        let home = format!("127.0.0.1:{port}");
-        say(&mut store, u64::from(port), &on(seed(200 + port), &home));
+        say(&mut store, now, &on(seed(0), &six));
+        say(&mut store, now, &on(seed(0), &format!("127.0.0.1:{port}")));
     }
-    say(&mut store, 20, &on(seed(99), "[2a00:1:1:2::9]:1"));
+    say(&mut store, 20_000, &on(seed(99), "[2a00:1:1:2::9]:1"));
     let asker = on(leech(1_000), "127.0.0.1:1000");
-    let told = sorted(&say(&mut store, 20, &asker));
+    let told = sorted(&say(&mut store, 20_000, &asker));
     let begin = |text: &str| told.iter().filter(|peer| peer.starts_with(text)).count();
     assert_eq!(begin("50.0.0.1:"), 3);
     assert_eq!(begin("[2a00:1:1:1:"), 3);
@@ -86,7 +83,11 @@ fn a_swarm_has_so_many_peers_and_no_more() {
     store.check();
     let ages: Vec<u32> = store
         .peers(HASH)
-        .map(|peer| u32::from_be_bytes(peer.peer_id.0[16..].try_into().expect("four")))
+        .iter()
+        .map(|peer| match peer.addr.ip() {
+            IpAddr::V4(ip) => ip.to_bits() & 0xffff,
+            IpAddr::V6(_) => panic!("all are IPv4"),
+        })
         .collect();
     let young = ages.iter().filter(|n| **n >= 400).count();
     assert!(young > 40, "the oldest go first: {ages:?}");
@@ -123,7 +124,50 @@ fn a_private_tracker_serves_what_is_registered() {
     assert!(refusal.reason.contains("does not serve this torrent"));
     store.register(0, HASH, Some(SIZE));
     say(&mut store, 0, &seed(1));
-    store.expire(1_000_000_000);
+    store.expire(5_000_000);
     assert_eq!(store.swarm(HASH).map(|s| s.seeds), Some(0));
-    say(&mut store, 1_000_000_000, &leech(1));
+    say(&mut store, 5_000_000, &leech(1));
+}
+
+/// One host with ten thousand ports in a swarm of ten thousand others: it gets its share and no more,
+/// and nobody else pays for it.
+#[test]
+fn a_host_with_many_ports_is_held_down_in_a_large_swarm_too() {
+    let mut store = config(|c| c.max_peers_per_address = 20);
+    for n in 0..10_000 {
+        store.announce(0, &seed(n)).expect("answered");
+    }
+    for port in 1..=10_000_u16 {
+        let peer = on(seed(0), &format!("60.0.0.1:{port}"));
+        store.announce(2_000, &peer).expect("answered");
+    }
+    store.check();
+    let peers = store.peers(HASH);
+    let crowd = addr("60.0.0.1:1").ip();
+    let held = peers.iter().filter(|peer| peer.addr.ip() == crowd).count();
+    // From a part of the pool the number is an estimate.
+    assert!((10..=60).contains(&held), "{held}");
+    assert_eq!(peers.len() - held, 10_000);
+}
+
+#[test]
+fn others_stores_count_towards_the_limits() {
+    let mut store = config(|c| {
+        c.max_torrents = 100;
+        c.max_peers = 1_000;
+    });
+    let say = |store: &mut Store, n, swarms, peers| {
+        let elsewhere = Elsewhere { swarms, peers };
+        let peer = Announce {
+            info_hash: swarm_no(n),
+            ..seed(n)
+        };
+        store.announce_to(0, &peer, elsewhere, &mut Listed::default())
+    };
+    assert!(say(&mut store, 1, 99, 999).is_ok());
+    // Full, but there is a swarm of one that can go.
+    assert!(say(&mut store, 2, 99, 0).is_ok());
+    assert_eq!((store.stats().swarms, store.stats().evictions), (1, 1));
+    assert!(say(&mut store, 3, 0, 999).is_ok());
+    assert_eq!((store.stats().swarms, store.stats().evictions), (1, 2));
 }

@@ -8,7 +8,7 @@ fn seeds_are_told_of_leeches_only_and_nobody_of_itself() {
     }
     let reply = say(&mut store, 0, &leech(4));
     assert_eq!(reply.peers.len(), 3);
-    assert_eq!(reply.peer_ids.len(), 3);
+    assert!(reply.peer_ids.is_empty());
     let reply = say(&mut store, 1, &with(&seed(1), Event::None, 0));
     assert_eq!(sorted(&reply), ["50.0.0.4:6881"]);
     let reply = say(&mut store, 1, &with(&leech(4), Event::None, 5));
@@ -60,29 +60,64 @@ fn a_download_is_counted_once() {
 }
 
 #[test]
-fn a_peer_that_moves_is_one_peer_and_a_new_one_at_an_old_address_replaces() {
+fn an_address_is_one_peer_whoever_is_there() {
     let mut store = store();
     say(&mut store, 0, &seed(1));
     say(&mut store, 0, &leech(2));
-    let moved = on(with(&leech(2), Event::None, 9), "60.0.0.9:7000");
-    say(&mut store, 1, &moved);
-    let told = say(&mut store, 1, &with(&seed(1), Event::None, 0));
-    assert_eq!(sorted(&told), ["60.0.0.9:7000"]);
     // Another peer id where the first was: it was restarted.
-    say(&mut store, 2, &on(leech(3), "60.0.0.9:7000"));
+    say(&mut store, 2, &on(leech(3), "50.0.0.2:6881"));
     let told = say(&mut store, 2, &with(&seed(1), Event::None, 0));
-    assert_eq!(sorted(&told), ["60.0.0.9:7000"]);
+    assert_eq!(sorted(&told), ["50.0.0.2:6881"]);
     assert_eq!(told.incomplete, Some(1));
-    assert_eq!(told.peer_ids, [leech(3).peer_id]);
-    // Somebody who knows the id but not the key moves nobody.
-    let thief = Announce {
-        key: Some(99),
-        ..on(leech(3), "66.6.6.6:666")
-    };
+    // Somebody who knows the id moves and removes nobody from elsewhere.
+    let thief = on(leech(3), "66.6.6.6:666");
     say(&mut store, 3, &thief);
     say(&mut store, 3, &with(&thief, Event::Stopped, 0));
     let told = say(&mut store, 3, &with(&seed(1), Event::None, 0));
-    assert_eq!(sorted(&told), ["60.0.0.9:7000"]);
+    assert_eq!(sorted(&told), ["50.0.0.2:6881"]);
+    // Another port is another peer.
+    say(&mut store, 4, &on(leech(3), "50.0.0.2:6882"));
+    let told = say(&mut store, 4, &with(&seed(1), Event::None, 0));
+    assert_eq!(sorted(&told), ["50.0.0.2:6881", "50.0.0.2:6882"]);
+}
+
+#[test]
+fn a_restart_at_the_same_address_is_a_new_download() {
+    let mut store = store();
+    say(&mut store, 0, &seed(1));
+    say(&mut store, 0, &leech(2));
+    say(&mut store, 1, &with(&leech(2), Event::Completed, 0));
+    let reply = say(&mut store, 2, &leech(2));
+    assert_eq!((reply.incomplete, reply.downloaded), (Some(1), Some(1)));
+    let reply = say(&mut store, 3, &with(&leech(2), Event::Completed, 0));
+    assert_eq!(reply.downloaded, Some(2));
+    // And it waits, if there is no seed and it has nothing.
+    say(&mut store, 4, &with(&seed(1), Event::Stopped, 0));
+    let reply = say(&mut store, 5, &leech(2));
+    assert_eq!((reply.interval, reply.peers.len()), (2, 0));
+}
+
+#[test]
+fn a_partial_seed_is_counted_and_told_of_leeches_only() {
+    let mut store = store();
+    say(&mut store, 0, &seed(1));
+    say(&mut store, 0, &leech(2));
+    let paused = with(&leech(3), Event::Paused, 5);
+    let reply = say(&mut store, 0, &paused);
+    assert_eq!(sorted(&reply), ["50.0.0.2:6881"]);
+    let paused_now = |store: &Store| store.swarm(HASH).map(|s| (s.leeches, s.paused));
+    assert_eq!(paused_now(&store), Some((2, 1)));
+    // It wants the rest after all, and has it; each is a change back.
+    for n in 10..60 {
+        say(&mut store, 1, &with(&leech(n), Event::Paused, 5));
+    }
+    assert_eq!(paused_now(&store), Some((52, 51)));
+    say(&mut store, 1, &with(&leech(3), Event::None, 5));
+    assert_eq!(paused_now(&store), Some((52, 50)));
+    say(&mut store, 1, &with(&leech(10), Event::Completed, 0));
+    assert_eq!(paused_now(&store), Some((51, 49)));
+    say(&mut store, 1, &with(&leech(11), Event::Stopped, 5));
+    assert_eq!(paused_now(&store), Some((50, 48)));
 }
 
 #[test]
@@ -101,54 +136,78 @@ fn stopped_removes_and_creates_nothing() {
 }
 
 #[test]
-fn both_families_of_a_peer_are_one_peer() {
+fn both_families_are_told_and_stop_together() {
     let mut store = store();
     say(&mut store, 0, &on(seed(1), "50.0.0.1:1"));
     say(&mut store, 0, &on(seed(1), "[2a00::1]:1"));
-    assert_eq!(store.swarm(HASH).map(|s| s.seeds), Some(1));
     let told = say(&mut store, 0, &leech(2));
     assert_eq!(sorted(&told), ["50.0.0.1:1", "[2a00::1]:1"]);
-    // And it is not told of its own other half.
-    say(&mut store, 0, &on(leech(2), "[2a00::2]:6881"));
-    let told = say(&mut store, 0, &with(&leech(2), Event::None, 5));
-    assert_eq!(sorted(&told), ["50.0.0.1:1", "[2a00::1]:1"]);
-    // Completed over both: once.
-    say(&mut store, 1, &with(&leech(2), Event::Completed, 0));
-    let over_six = on(with(&leech(2), Event::Completed, 0), "[2a00::2]:6881");
-    let reply = say(&mut store, 1, &over_six);
-    assert_eq!(reply.downloaded, Some(1));
-    // One stop is enough.
-    let reply = say(&mut store, 1, &with(&leech(2), Event::Stopped, 0));
-    assert_eq!(reply.complete, Some(1));
     // The other family in the announce itself, where the server trusts it.
     let both = Announce {
         also: Some(addr("[2a00::3]:3")),
         ..leech(3)
     };
-    say(&mut store, 2, &both);
-    let told = say(&mut store, 2, &with(&seed(1), Event::None, 0));
-    assert_eq!(sorted(&told), ["50.0.0.3:6881", "[2a00::3]:3"]);
+    let told = say(&mut store, 2, &both);
+    assert_eq!(
+        sorted(&told),
+        ["50.0.0.1:1", "50.0.0.2:6881", "[2a00::1]:1"]
+    );
+    let told = say(
+        &mut store,
+        2,
+        &on(with(&seed(1), Event::None, 0), "50.0.0.1:1"),
+    );
+    assert_eq!(
+        sorted(&told),
+        ["50.0.0.2:6881", "50.0.0.3:6881", "[2a00::3]:3"]
+    );
+    // Completed over both: once.
+    let reply = say(&mut store, 3, &with(&both, Event::Completed, 0));
+    assert_eq!((reply.complete, reply.downloaded), (Some(4), Some(1)));
+    let reply = say(&mut store, 4, &with(&both, Event::Stopped, 0));
+    assert_eq!(reply.complete, Some(2));
     let nonsense = Announce {
         also: Some(addr("[ff02::1]:3")),
         ..leech(4)
     };
-    say(&mut store, 2, &nonsense);
-    assert_eq!(store.peers(HASH).filter(|p| p.v6.is_some()).count(), 2);
+    say(&mut store, 5, &nonsense);
+    assert_eq!(
+        store
+            .peers(HASH)
+            .iter()
+            .filter(|p| p.addr.is_ipv6())
+            .count(),
+        1
+    );
 }
 
 #[test]
-fn one_family_can_expire_and_the_other_stay() {
+fn swarms_grow_and_shrink_through_every_form() {
     let mut store = store();
-    say(&mut store, 0, &on(seed(1), "50.0.0.1:1"));
-    say(&mut store, 0, &on(seed(1), "[2a00::1]:1"));
-    let mut now = 0;
-    for _ in 0..40 {
-        let again = on(with(&seed(1), Event::None, 0), "50.0.0.1:1");
-        now += u64::from(say(&mut store, now, &again).interval) * 1_000;
+    for round in 0..3 {
+        for n in 0..300_u32 {
+            let peer = if n % 3 == 0 { seed(n) } else { leech(n) };
+            let text = format!("[2a00::{n:x}]:1");
+            let peer = if round == 1 && n % 4 == 0 {
+                on(peer, &text)
+            } else {
+                peer
+            };
+            say(&mut store, 0, &peer);
+        }
+        assert_eq!(store.peers(HASH).len(), 300);
+        for n in (0..300_u32).rev() {
+            let peer = with(&leech(n), Event::Stopped, 5);
+            let text = format!("[2a00::{n:x}]:1");
+            let peer = if round == 1 && n % 4 == 0 {
+                on(peer, &text)
+            } else {
+                peer
+            };
+            say(&mut store, 0, &peer);
+        }
+        assert_eq!(store.stats().seeds + store.stats().leeches, 0);
     }
-    assert!(now > 3_600_000);
-    let told = say(&mut store, now, &leech(2));
-    assert_eq!(sorted(&told), ["50.0.0.1:1"]);
 }
 
 #[test]
@@ -165,7 +224,11 @@ fn addresses_are_told_only_to_those_that_can_reach_them() {
     ] {
         say(&mut store, 0, &on(seed(n), text));
     }
-    let ask = |store: &mut Store, text| sorted(&say(store, 0, &on(leech(9), text)));
+    let ask = |store: &mut Store, text| {
+        let told = sorted(&say(store, 0, &on(leech(9), text)));
+        say(store, 0, &on(with(&leech(9), Event::Stopped, 5), text));
+        told
+    };
     let public = ["50.0.0.1:1", "[2a00::5]:1"];
     assert_eq!(ask(&mut store, "60.0.0.1:1"), public);
     let private = [

@@ -7,16 +7,14 @@ use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
-    addr: SocketAddr,
     role: Role,
-    was_leech: bool,
-    counted: bool,
+    countable: bool,
 }
 
 /// Everything in one map, every question answered by a walk.
 #[derive(Default)]
 struct Model {
-    peers: BTreeMap<(PeerId, Option<u32>), Known>,
+    peers: BTreeMap<SocketAddr, Known>,
     downloaded: u32,
     largest: u64,
 }
@@ -28,19 +26,18 @@ impl Model {
 
     /// Who may be told.
     fn announce(&mut self, a: &Announce) -> Vec<SocketAddr> {
-        let identity = (a.peer_id, a.key);
+        let addr = SocketAddr::new(a.source, a.port);
         let left = a.left.unwrap_or(0);
         if a.event == Event::Stopped {
-            self.peers.remove(&identity);
+            self.peers.remove(&addr);
             return Vec::new();
         }
         self.largest = self.largest.max(left);
-        let addr = SocketAddr::new(a.source, a.port);
-        self.peers
-            .retain(|other, known| *other == identity || known.addr != addr);
-        let before = self.peers.get(&identity).copied();
-        let others_seed = self.seeds() > 0;
+        let before = self.peers.get(&addr).copied();
+        let was_seed = before.is_some_and(|known| known.role == Role::Seed);
+        let others_seed = self.seeds() > usize::from(was_seed);
         let begun = before.is_some_and(|known| known.role != Role::Waiting);
+        let begun = begun && a.event != Event::Started;
         let role = if left == 0 {
             Role::Seed
         } else if begun || others_seed || a.downloaded > 0 || left < self.largest {
@@ -48,32 +45,24 @@ impl Model {
         } else {
             Role::Waiting
         };
-        let was_leech = left > 0 || before.is_some_and(|known| known.was_leech);
-        let mut counted = before.is_some_and(|known| known.counted);
-        if left == 0 && a.event == Event::Completed && was_leech && !counted {
-            counted = true;
+        let mut countable = match before {
+            Some(known) if a.event != Event::Started => known.countable,
+            Some(known) => known.countable || left > 0,
+            None => left > 0,
+        };
+        if left == 0 && a.event == Event::Completed && countable {
+            countable = false;
             self.downloaded += 1;
         }
-        let known = Known {
-            addr,
-            role,
-            was_leech,
-            counted,
-        };
-        self.peers.insert(identity, known);
+        self.peers.insert(addr, Known { role, countable });
         let seeds = self.seeds() > 0;
         let told = |other: &Known| match role {
             Role::Seed => other.role != Role::Seed,
             Role::Leech => seeds || other.role == Role::Leech,
             Role::Waiting => false,
         };
-        let others = self.peers.iter().filter(|(other, _)| **other != identity);
-        let mut told: Vec<_> = others
-            .filter(|(_, k)| told(k))
-            .map(|(_, k)| k.addr)
-            .collect();
-        told.sort();
-        told
+        let others = self.peers.iter().filter(|(other, _)| **other != addr);
+        others.filter(|(_, k)| told(k)).map(|(at, _)| *at).collect()
     }
 }
 
@@ -88,7 +77,6 @@ fn random(rng: &mut Rng) -> Announce {
         _ => Event::None,
     };
     Announce {
-        key: Some(rng.below(2)),
         downloaded: u64::from(rng.below(6) == 0),
         left: Some([0, 50, 100, 100, 100][rng.below(5) as usize]),
         event,

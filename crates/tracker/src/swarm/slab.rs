@@ -1,0 +1,64 @@
+//! Numbered places that do not move.
+
+/// Places of a chunk. Memory grows by chunks, so that nothing is ever copied or held twice.
+const CHUNK: usize = 64;
+
+/// Things by number; numbers are used again.
+#[derive(Clone, Debug)]
+pub(super) struct Slab<T> {
+    chunks: Vec<Box<[Option<T>]>>,
+    free: Vec<u32>,
+    /// Numbers that were ever given.
+    given: u32,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            given: 0,
+        }
+    }
+}
+
+impl<T> Slab<T> {
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        let number = self.free.pop().unwrap_or_else(|| {
+            let number = self.given;
+            self.given += 1;
+            if number as usize == self.chunks.len() * CHUNK {
+                self.chunks.push((0..CHUNK).map(|_| None).collect());
+            }
+            number
+        });
+        self.chunks[number as usize / CHUNK][number as usize % CHUNK] = Some(value);
+        number
+    }
+
+    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
+        let chunk = self.chunks.get_mut(number as usize / CHUNK)?;
+        let value = chunk[number as usize % CHUNK].take();
+        if value.is_some() {
+            self.free.push(number);
+        }
+        value
+    }
+
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        self.chunks.get(number as usize / CHUNK)?[number as usize % CHUNK].as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        self.chunks.get_mut(number as usize / CHUNK)?[number as usize % CHUNK].as_mut()
+    }
+
+    /// All numbers are below this.
+    pub(super) fn end(&self) -> u32 {
+        self.given
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.given as usize - self.free.len()
+    }
+}

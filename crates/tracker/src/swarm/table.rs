@@ -1,0 +1,159 @@
+//! From an info-hash to the number of its swarm.
+//!
+//! Four bytes an entry: 24 bits of number, and 8 of the hash, so that a look at a wrong swarm, which
+//! is a cache miss, is made once in 256.
+
+use super::record::mix;
+use samara_proto::InfoHash;
+
+const EMPTY: u32 = u32::MAX;
+const NUMBER: u32 = (1 << 24) - 1;
+
+/// Most swarms of one table.
+pub(super) const MOST: usize = NUMBER as usize;
+
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    entries: Box<[u32]>,
+    used: usize,
+    key: u64,
+}
+
+impl Table {
+    pub(super) fn new(key: u64) -> Self {
+        Self {
+            entries: vec![EMPTY; 16].into_boxed_slice(),
+            used: 0,
+            key,
+        }
+    }
+
+    /// A number that nobody can foresee who does not have the key: an attacker chooses info-hashes.
+    fn hash(&self, info_hash: &InfoHash) -> u64 {
+        let bytes = &info_hash.0;
+        let word = |at: usize| {
+            let mut out = [0; 8];
+            out.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(out)
+        };
+        mix(mix(word(0), self.key) ^ word(8), self.key.rotate_left(29)) ^ mix(word(12), !self.key)
+    }
+
+    fn tag(hash: u64) -> u32 {
+        (hash >> 56) as u32
+    }
+
+    /// The entry of `info_hash`; `is` compares a number's.
+    fn entry(&self, info_hash: &InfoHash, is: impl Fn(u32) -> bool) -> Option<usize> {
+        let hash = self.hash(info_hash);
+        let mask = self.entries.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let entry = self.entries[at];
+            if entry == EMPTY {
+                return None;
+            }
+            if entry >> 24 == Self::tag(hash) && is(entry & NUMBER) {
+                return Some(at);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    pub(super) fn find(&self, info_hash: &InfoHash, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let at = self.entry(info_hash, is)?;
+        Some(self.entries[at] & NUMBER)
+    }
+
+    /// Adds one that is not there. `hash_of` says the info-hash of a number.
+    pub(super) fn insert(
+        &mut self,
+        info_hash: &InfoHash,
+        number: u32,
+        hash_of: impl Fn(u32) -> InfoHash,
+    ) {
+        if self.used + 1 > self.entries.len() / 4 * 3 {
+            let double = vec![EMPTY; self.entries.len() * 2].into_boxed_slice();
+            let old = core::mem::replace(&mut self.entries, double);
+            for entry in old.into_iter().filter(|entry| *entry != EMPTY) {
+                self.put(&hash_of(entry & NUMBER), entry & NUMBER);
+            }
+        }
+        self.put(info_hash, number);
+        self.used += 1;
+    }
+
+    fn put(&mut self, info_hash: &InfoHash, number: u32) {
+        let hash = self.hash(info_hash);
+        let mask = self.entries.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.entries[at] != EMPTY {
+            at = (at + 1) & mask;
+        }
+        // A tag and a number of all ones together would be EMPTY; numbers stay below MOST.
+        self.entries[at] = Self::tag(hash) << 24 | number;
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        info_hash: &InfoHash,
+        number: u32,
+        hash_of: impl Fn(u32) -> InfoHash,
+    ) {
+        let Some(mut gap) = self.entry(info_hash, |other| other == number) else {
+            return;
+        };
+        let mask = self.entries.len() - 1;
+        let mut at = gap;
+        loop {
+            at = (at + 1) & mask;
+            let entry = self.entries[at];
+            if entry == EMPTY {
+                break;
+            }
+            let home = self.hash(&hash_of(entry & NUMBER)) as usize & mask;
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
+                self.entries[gap] = entry;
+                gap = at;
+            }
+        }
+        self.entries[gap] = EMPTY;
+        self.used -= 1;
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::rng::Rng;
+
+    /// Against a list, with few different hashes so that runs collide and wrap.
+    #[test]
+    fn it_finds_what_is_there() {
+        let mut rng = Rng::new(3);
+        let name = |number: u32| {
+            let mut hash = [0; 20];
+            hash[16..].copy_from_slice(&(number % 700).to_be_bytes());
+            InfoHash(hash)
+        };
+        let mut table = Table::new(9);
+        let mut there = vec![false; 700];
+        for _ in 0..60_000 {
+            let number = rng.below(700);
+            let found = table.find(&name(number), |other| other == number);
+            assert_eq!(found.is_some(), there[number as usize]);
+            if found.is_some() {
+                table.remove(&name(number), number, name);
+            } else {
+                table.insert(&name(number), number, name);
+            }
+            there[number as usize] ^= true;
+            assert_eq!(table.len(), there.iter().filter(|is| **is).count());
+        }
+    }
+}
