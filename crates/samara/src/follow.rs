@@ -120,14 +120,7 @@ impl<'a> Follower<'a> {
                     .at(done);
             }
             TorrentEvent::Ready { have, pieces } => self.on_ready(have, pieces),
-            TorrentEvent::PeerBanned { addr, fault } => {
-                let reason = fault.to_string();
-                self.app.out.event(&Event::PeerBanned {
-                    peer: addr,
-                    reason: &reason,
-                });
-                self.app.out.note(&format!("{addr} is banned: it {reason}"));
-            }
+            TorrentEvent::PeerBanned { addr, fault } => self.on_banned(addr, &fault.to_string()),
             TorrentEvent::PieceRejected { piece, peers } => self.on_rejected(piece, &peers),
             TorrentEvent::TrackerAnswered {
                 url,
@@ -223,6 +216,11 @@ impl<'a> Follower<'a> {
             ));
             self.bar = self.app.out.bar(info.total(), "getting");
         }
+    }
+
+    fn on_banned(&self, peer: SocketAddr, reason: &str) {
+        self.app.out.event(&Event::PeerBanned { peer, reason });
+        self.app.out.note(&format!("{peer} is banned: it {reason}"));
     }
 
     fn on_rejected(&self, piece: u32, peers: &[SocketAddr]) {
