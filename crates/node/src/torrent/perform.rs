@@ -179,7 +179,11 @@ impl Driver {
             Event::TrackerWarning(text) => TorrentEvent::TrackerWarning(text),
             Event::Checking => TorrentEvent::CheckingFiles,
             Event::Complete => return self.tell_complete(),
-            Event::GoalReached => TorrentEvent::GoalReached,
+            Event::GoalReached => {
+                // With nobody to say goodbye to it can go at once, and not at its next deadline.
+                self.follow_ups.push_back(Input::Tick);
+                TorrentEvent::GoalReached
+            }
             Event::DiskFailed(text) => return self.fail(NodeError::Disk(text)),
             Event::Contradiction(text) => return self.fail(NodeError::Contradiction(text)),
         };

@@ -40,9 +40,8 @@ pub(crate) struct Announcer {
     pub(crate) key: u32,
     /// Bytes of the torrent, where they are known.
     pub(crate) size: Option<u64>,
-    /// By the address of the tracker: as many as the torrent has
-    /// trackers. Held while one is asked, so that it hears a goodbye after, and never before, what was
-    /// under way when we left.
+    /// By the address of the tracker: as many as the torrent has. Held while one is asked, so that it
+    /// hears a goodbye after, and never before, what was under way when we left.
     pub(crate) tracker_ids: Mutex<BTreeMap<String, Arc<TurnMutex<TrackerId>>>>,
 }
 

@@ -289,3 +289,22 @@ async fn after_stop_nothing_is_left() {
     );
     assert!(reopened.expect("unlocked").1.complete);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_nothing_more_leaves_soon() {
+    let material = Material::file(4 << 20, 64 * 1024);
+    let host = session().await;
+    let _seeding = seed(&host, &material).await;
+    let dir = tempfile::TempDir::new().expect("temporary folder");
+    let mut request = request(&material, dir.path(), Mode::Get);
+    request.config.seed_goal = SeedGoal::None;
+    request.candidates = vec![host.listen_addr()];
+    let mut leech = Leech::with(request, dir).await;
+    leech.complete().await;
+    let begin = Instant::now();
+    assert!(matches!(outcome(&leech.torrent).await, Outcome::Stopped));
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(1_800), "it took {took:?}");
+    leech.session.stop().await;
+    host.stop().await;
+}
