@@ -38,6 +38,15 @@ impl TrustIp {
 pub struct ServeConfig {
     /// Where to listen. `[::]` takes IPv4 as well; port 0 takes any that is free.
     pub listen: SocketAddr,
+    /// Where to listen for UDP (BEP 15); nowhere by default. `[::]` takes IPv4 as well.
+    pub udp: Vec<SocketAddr>,
+    /// Threads that answer over UDP, for each address.
+    pub workers: usize,
+    /// What connection ids are made with; `None` draws it. Trackers that stand behind one name must
+    /// have the same, and so must one that wants its clients' ids to outlive a restart.
+    pub udp_secret: Option<[u8; 16]>,
+    /// How long a connection id is accepted, at least. BEP 15: two minutes.
+    pub udp_id_life: Duration,
     /// The policy of the swarms.
     pub policy: swarm::Config,
     /// Determines who is told of whom; `None` draws one.
@@ -62,6 +71,10 @@ impl Default for ServeConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 6969),
+            udp: Vec::new(),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            udp_secret: None,
+            udp_id_life: Duration::from_secs(120),
             policy: swarm::Config::default(),
             seed: None,
             trust_ip: TrustIp::Never,

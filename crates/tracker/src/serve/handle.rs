@@ -2,6 +2,7 @@
 
 use super::config::{FileError, ServeConfig};
 use super::shards::Shards;
+use super::udp::{Board, UdpStats};
 use crate::swarm::{Stats, SwarmStats};
 use bytes::Bytes;
 use samara_proto::InfoHash;
@@ -42,18 +43,18 @@ struct Shared {
     store: Shards,
     files: Mutex<BTreeMap<String, File>>,
     names: Mutex<BTreeMap<InfoHash, String>>,
+    boards: Mutex<Vec<Arc<Board>>>,
     start: Instant,
 }
 
 impl Handle {
     pub(super) fn new(config: &ServeConfig) -> Self {
-        let seed = config
-            .seed
-            .unwrap_or_else(|| RandomState::new().hash_one(0));
+        let seed = config.seed.unwrap_or_else(random);
         Self(Arc::new(Shared {
             store: Shards::new(&config.policy, seed),
             files: Mutex::default(),
             names: Mutex::default(),
+            boards: Mutex::default(),
             start: Instant::now(),
         }))
     }
@@ -130,6 +131,23 @@ impl Handle {
         &self.0.store
     }
 
+    /// A place where one more thread shows its counts.
+    pub(super) fn new_board(&self) -> Arc<Board> {
+        let board = Arc::<Board>::default();
+        lock(&self.0.boards).push(Arc::clone(&board));
+        board
+    }
+
+    /// What came over UDP, and what became of it.
+    #[must_use]
+    pub fn udp_stats(&self) -> UdpStats {
+        let boards = lock(&self.0.boards);
+        boards
+            .iter()
+            .map(|board| board.read())
+            .fold(UdpStats::default(), std::ops::Add::add)
+    }
+
     pub(super) fn file(&self, path: &str) -> Option<File> {
         lock(&self.0.files).get(path).cloned()
     }
@@ -143,6 +161,11 @@ impl Handle {
         });
         named.collect()
     }
+}
+
+/// 64 bits that nobody can foresee: the standard library draws them from the system for its maps.
+pub(super) fn random() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// A lock whose holder panicked is taken all the same: a tracker that may have one peer wrong is

@@ -1,4 +1,4 @@
-//! The tracker on a socket: HTTP/1 (BEP 3, 48).
+//! The tracker on sockets: HTTP/1 (BEP 3, 48) and UDP (BEP 15), over the same swarms.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,12 +22,14 @@ mod handle;
 mod http;
 mod pages;
 mod shards;
+mod udp;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{FileError, ServeConfig, ServeError, TrustIp};
 pub use handle::{Handle, MAX_FILES};
+pub use udp::UdpStats;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -65,6 +67,7 @@ pub struct Server {
     local_addr: SocketAddr,
     config: ServeConfig,
     handle: Handle,
+    udp: udp::Bound,
 }
 
 impl Server {
@@ -75,7 +78,9 @@ impl Server {
             .or_else(|error| open_without_ipv6(listen, error))
             .map_err(|source| ServeError { listen, source })?;
         let handle = Handle::new(&config);
+        let udp = udp::Bound::new(&config, &handle)?;
         Ok(Self {
+            udp,
             listener,
             local_addr,
             config,
@@ -87,6 +92,12 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where it listens for UDP, likewise.
+    #[must_use]
+    pub fn udp_addrs(&self) -> &[SocketAddr] {
+        &self.udp.local_addrs
     }
 
     /// Figures, files and names.
@@ -102,6 +113,7 @@ impl Server {
             local_addr,
             config,
             handle,
+            udp,
         } = self;
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
@@ -110,7 +122,15 @@ impl Server {
                 return;
             }
         };
-        tracing::info!(%local_addr, "tracker listens");
+        let udp_addrs = udp.local_addrs.clone();
+        let udp = match udp.start(&handle) {
+            Ok(running) => running,
+            Err(error) => {
+                tracing::error!(%error, "the tracker cannot start its threads");
+                return;
+            }
+        };
+        tracing::info!(%local_addr, ?udp_addrs, "tracker listens");
         let (stop, stopping) = watch::channel(());
         let front = Front {
             permits: Arc::new(Semaphore::new(config.max_connections)),
@@ -131,7 +151,13 @@ impl Server {
                         connections.spawn(front.clone().serve(stream, client, permit));
                     }
                 }
-                _ = expire.tick() => front.handle.store().expire(front.handle.now()),
+                _ = expire.tick() => {
+                    front.handle.store().expire(front.handle.now());
+                    if udp.has_failed() {
+                        tracing::error!("a thread of the UDP tracker failed: ending");
+                        break;
+                    }
+                }
                 Some(ended) = connections.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "a connection's task failed");
@@ -143,6 +169,8 @@ impl Server {
         let _ = stop.send(());
         let all = async { while connections.join_next().await.is_some() {} };
         let _ = timeout(GRACE, all).await;
+        // Threads look every 200 ms whether they should end.
+        drop(udp);
         tracing::info!(%local_addr, "tracker ends");
     }
 }

@@ -1,0 +1,226 @@
+//! One thread: packets in, answers out.
+
+use super::id::Ids;
+use super::packet::{Inbox, Outbox};
+use super::{Board, UdpStats, sys};
+use crate::serve::handle::Handle;
+use crate::swarm::Announce;
+use samara_proto::tracker::Refusal;
+use samara_proto::tracker::udp::{
+    ANNOUNCE_REPLY_HEAD, Hashes, MAX_UDP_REPLY, Options, Request, TransactionId, UdpAnnounce,
+    announce_reply_head, connect_reply, error_reply_head, scrape_counts, scrape_reply_head,
+};
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// Most peers of a reply, by what fits.
+const MAX_V4: u32 = ((MAX_UDP_REPLY - ANNOUNCE_REPLY_HEAD) / 6) as u32;
+const MAX_V6: u32 = ((MAX_UDP_REPLY - ANNOUNCE_REPLY_HEAD) / 18) as u32;
+
+/// Most bytes of the words of an error.
+const MAX_WORDS: usize = 200;
+
+/// Pause after the system refused to receive for a reason that will not pass at once.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a packet deserves.
+enum Deed {
+    /// An answer that lies ready.
+    Send,
+    /// Nothing.
+    Drop,
+}
+
+pub(super) struct Worker {
+    socket: UdpSocket,
+    handle: Handle,
+    ids: Ids,
+    board: Arc<Board>,
+    stats: UdpStats,
+}
+
+/// The time, asked for once a batch.
+#[derive(Clone, Copy)]
+struct Clocks {
+    /// Milliseconds, of the store.
+    store: u64,
+    /// Seconds since 1970, of the connection ids.
+    wall: u64,
+}
+
+impl Worker {
+    pub(super) fn new(socket: UdpSocket, handle: Handle, ids: Ids, board: Arc<Board>) -> Self {
+        Self {
+            socket,
+            handle,
+            ids,
+            board,
+            stats: UdpStats::default(),
+        }
+    }
+
+    /// Answers until `stop`.
+    pub(super) fn run(mut self, stop: &AtomicBool) {
+        let mut inbox = vec![Inbox::new(); sys::BATCH];
+        let mut outbox = vec![Outbox::new(); sys::BATCH];
+        let local = self.socket.local_addr();
+        // Bound to one address, answers come from there anyhow.
+        let everywhere = local.is_ok_and(|addr| addr.ip().is_unspecified());
+        while !stop.load(Ordering::Relaxed) {
+            match sys::receive(&self.socket, &mut inbox, everywhere) {
+                Ok(came) => self.batch(&mut inbox, &mut outbox, came),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::Interrupted
+                    // Somebody's port was closed when an earlier answer arrived.
+                    | io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::ConnectionReset => {}
+                    _ => {
+                        tracing::warn!(%error, "cannot receive over UDP");
+                        std::thread::sleep(RECEIVE_PAUSE);
+                    }
+                },
+            }
+        }
+    }
+
+    fn batch(&mut self, inbox: &mut [Inbox], outbox: &mut [Outbox], came: usize) {
+        let now = Clocks {
+            store: self.handle.now(),
+            wall: SystemTime::UNIX_EPOCH
+                .elapsed()
+                .map_or(0, |age| age.as_secs()),
+        };
+        let mut ready = 0;
+        for (number, slot) in inbox.iter_mut().enumerate().take(came) {
+            self.stats.received += 1;
+            let Some(out) = outbox.get_mut(ready) else {
+                break;
+            };
+            out.clear();
+            out.answers = number;
+            if let Deed::Send = self.answer(now, slot, out) {
+                slot.turn_round();
+                ready += 1;
+            }
+        }
+        let mut rest = outbox.get(..ready).unwrap_or_default();
+        while !rest.is_empty() {
+            match sys::send(&self.socket, rest, inbox) {
+                Ok(sent) => rest = rest.get(sent.max(1)..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // One of them cannot be sent: the next can.
+                    tracing::debug!(%error, "an answer could not be sent");
+                    self.stats.unsent += 1;
+                    rest = rest.get(1..).unwrap_or_default();
+                }
+            }
+        }
+        self.board.show(&self.stats);
+    }
+
+    fn answer(&mut self, now: Clocks, slot: &Inbox, out: &mut Outbox) -> Deed {
+        let source = slot.name.get().filter(|addr| addr.port() != 0);
+        let request = Request::decode(slot.packet());
+        let (Some(source), Ok(request), false) = (source, request, slot.truncated) else {
+            self.stats.malformed += 1;
+            return Deed::Drop;
+        };
+        let ip = source.ip().to_canonical();
+        match request {
+            Request::Connect { transaction } => {
+                self.stats.connects += 1;
+                out.push(&connect_reply(transaction, self.ids.give(now.wall, ip)));
+            }
+            Request::Announce { connection, .. } | Request::Scrape { connection, .. }
+                if !self.ids.accepts(now.wall, ip, connection) =>
+            {
+                self.stats.bad_ids += 1;
+                return Deed::Drop;
+            }
+            Request::Announce {
+                transaction,
+                announce,
+                options,
+                ..
+            } => {
+                self.stats.announces += 1;
+                if let Err(refusal) = self.announce(now, ip, transaction, &announce, options, out) {
+                    self.refuse(transaction, &refusal, out);
+                }
+            }
+            Request::Scrape {
+                transaction,
+                hashes,
+                ..
+            } => {
+                self.stats.scrapes += 1;
+                self.scrape(transaction, hashes, out);
+            }
+        }
+        Deed::Send
+    }
+
+    fn announce(
+        &self,
+        now: Clocks,
+        ip: IpAddr,
+        transaction: TransactionId,
+        said: &UdpAnnounce,
+        _options: Options<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let fits = if ip.is_ipv4() { MAX_V4 } else { MAX_V6 };
+        let announce = Announce {
+            info_hash: said.info_hash,
+            peer_id: said.peer_id,
+            key: Some(said.key),
+            source: ip,
+            port: said.port,
+            also: None,
+            downloaded: said.downloaded,
+            left: said.left,
+            size: None,
+            event: said.event,
+            numwant: said.numwant.map(|want| want.min(fits)),
+        };
+        // The head is written last: its numbers are known only then.
+        out.push(&[0; ANNOUNCE_REPLY_HEAD]);
+        let answer = self.handle.store().announce(now.store, &announce, out)?;
+        let head = announce_reply_head(
+            transaction,
+            answer.interval,
+            answer.stats.leeches,
+            answer.stats.seeds,
+        );
+        out.bytes[..ANNOUNCE_REPLY_HEAD].copy_from_slice(&head);
+        Ok(())
+    }
+
+    fn scrape(&self, transaction: TransactionId, hashes: Hashes<'_>, out: &mut Outbox) {
+        out.push(&scrape_reply_head(transaction));
+        let store = self.handle.store();
+        let mut last = None;
+        for hash in hashes.iter() {
+            let stats = store.swarm(hash).unwrap_or_default();
+            out.push(&scrape_counts(stats.seeds, stats.downloaded, stats.leeches));
+            last = Some(hash);
+        }
+        if let Some(hash) = last {
+            store.count_scrape(hash);
+        }
+    }
+
+    fn refuse(&mut self, transaction: TransactionId, refusal: &Refusal, out: &mut Outbox) {
+        self.stats.errors += 1;
+        out.clear();
+        out.push(&error_reply_head(transaction));
+        let words = refusal.reason.as_bytes();
+        out.push(words.get(..MAX_WORDS).unwrap_or(words));
+    }
+}
