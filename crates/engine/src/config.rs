@@ -86,7 +86,7 @@ impl Default for Config {
             request_queue: 2000,
             pipeline_min: 4,
             pipeline_max: 512,
-            memory: 48 << 20,
+            memory: 32 << 20,
             endgame_copies: 2,
             serve_window_min: 128 << 10,
             serve_window_max: 2 << 20,

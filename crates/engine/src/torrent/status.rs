@@ -40,6 +40,13 @@ impl Torrent {
         )
     }
 
+    /// When a tracker is asked next, unless something happens before; `None` if none will be.
+    #[must_use]
+    pub fn next_announce(&self) -> Option<Instant> {
+        let at = self.announcer.next();
+        (at != Instant::NEVER).then_some(at)
+    }
+
     /// Numbers for people. O(pieces + peers).
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> Snapshot {

@@ -152,6 +152,7 @@ impl Torrent {
             waiting,
             until: now + LEAVE_MAX,
         });
+        self.run_leave(now, out);
     }
 
     pub(super) fn run_leave(&mut self, now: Instant, out: &mut Outputs) {

@@ -333,8 +333,8 @@ impl Driver {
     }
 
     pub(super) fn retry_in(&self) -> Duration {
-        let deadline = self.engine.deadline();
-        crate::clock::std_duration(deadline.at.since(self.now))
+        let at = self.engine.next_announce().unwrap_or(self.now);
+        crate::clock::std_duration(at.since(self.now))
     }
 
     /// After the engine has left: everything is closed, and the journal holds what was verified.

@@ -1,6 +1,6 @@
 //! Engines with a bug planted in them: the checkers of a whole world notice each.
 
-use samara_engine::{Deadline, Input, Instant, Output, Outputs, Snapshot, Spec, Torrent};
+use samara_engine::{Deadline, Input, Instant, Output, Outputs, PeerKey, Snapshot, Spec, Torrent};
 use samara_proto::wire::Message;
 use samara_sim::World;
 use samara_sim::host::Brain;
@@ -124,9 +124,9 @@ fn never_serving_is_caught() {
 #[test]
 fn speaking_to_the_dead_is_caught() {
     assert_caught("driving contract", |told, out| {
-        if let Input::PeerDown { peer } = told {
+        if let Input::PieceDone { .. } = told {
             out.push(Output::Send {
-                peer: *peer,
+                peer: PeerKey(9_999),
                 message: Message::KeepAlive,
             });
         }
