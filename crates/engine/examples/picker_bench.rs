@@ -60,6 +60,7 @@ impl Timer {
     }
 }
 
+// long: one scene after the other, each a few lines that share the torrent and its outputs
 fn main() {
     let mut args = std::env::args()
         .skip(1)

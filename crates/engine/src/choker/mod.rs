@@ -36,6 +36,10 @@ pub(crate) struct Standing {
     pub(crate) waiting: bool,
     /// When it came.
     pub(crate) came: Instant,
+    /// Bytes that we ever sent to it.
+    pub(crate) given: u64,
+    /// Bytes that we sent to it since we last began to serve it.
+    pub(crate) given_in_turn: u64,
 }
 
 /// See the module's documentation.
@@ -161,6 +165,31 @@ impl Choker {
         }
     }
 
+    /// One round while we are the only one who has everything: turns are counted in bytes, not in time.
+    /// Whoever has had `turn` bytes makes room for those who have had least, so that as soon as possible
+    /// everybody has something to give.
+    pub(crate) fn first_copy_round(
+        &mut self,
+        turn: u64,
+        standings: &[Standing],
+    ) -> BTreeSet<PeerKey> {
+        self.optimistic.clear();
+        let mut order: Vec<(&Standing, u64)> = standings
+            .iter()
+            .filter(|standing| standing.interested)
+            .map(|standing| (standing, self.rng.next_u64()))
+            .collect();
+        order.sort_by_key(|(standing, tie)| {
+            let in_turn = standing.unchoked && standing.given_in_turn < turn;
+            (!in_turn, standing.given, *tie)
+        });
+        order
+            .iter()
+            .take(self.slots())
+            .map(|(standing, _)| standing.peer)
+            .collect()
+    }
+
     /// One round when we have everything.
     pub(crate) fn seed_round(
         &mut self,
@@ -234,6 +263,8 @@ mod tests {
             unchoked_at: None,
             waiting: false,
             came: Instant::ZERO,
+            given: 0,
+            given_in_turn: 0,
         }
     }
 

@@ -62,6 +62,9 @@ pub(crate) struct Peer {
     /// Bytes that the transport has not taken yet.
     pub(crate) serving: u64,
     pub(crate) to_it: Rate,
+    /// Bytes that we ever sent to it, and those since we last began to serve it.
+    pub(crate) given: u64,
+    pub(crate) given_in_turn: u64,
 
     pub(crate) heard: Instant,
     pub(crate) said: Instant,
@@ -108,6 +111,8 @@ impl Peer {
             requests: VecDeque::new(),
             serving: 0,
             to_it: Rate::default(),
+            given: 0,
+            given_in_turn: 0,
             heard: now,
             said: now,
             paused: false,

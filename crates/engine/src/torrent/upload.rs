@@ -77,6 +77,13 @@ impl Torrent {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.serving = peer.serving.saturating_sub(bytes);
             peer.to_it.add(now, bytes);
+            let turn = u64::from(self.geometry.piece_length());
+            let ends = peer.given_in_turn < turn && peer.given_in_turn + bytes >= turn;
+            peer.given += bytes;
+            peer.given_in_turn += bytes;
+            if ends && self.reveal.is_hiding() {
+                self.next_rechoke = now;
+            }
             self.pump(now, key, out);
         }
         if self.reveal.is_hiding() && self.reveal.all_given() {
@@ -167,6 +174,8 @@ impl Torrent {
                     unchoked_at: peer.unchoked_at,
                     waiting: waits,
                     came: peer.came,
+                    given: peer.given,
+                    given_in_turn: peer.given_in_turn,
                 }
             })
             .collect();
@@ -177,6 +186,9 @@ impl Torrent {
         }
         let chosen = if self.phase == Phase::Downloading {
             self.choker.leech_round(now, period, &standings)
+        } else if self.reveal.is_hiding() {
+            let turn = u64::from(self.geometry.piece_length());
+            self.choker.first_copy_round(turn, &standings)
         } else {
             self.choker.seed_round(now, period, &standings)
         };
@@ -200,6 +212,7 @@ impl Torrent {
         peer.choked = choked;
         if !choked {
             peer.unchoked_at = Some(now);
+            peer.given_in_turn = 0;
             return self.send(now, key, Message::Unchoke, out);
         }
         let waiting = core::mem::take(&mut peer.requests);
