@@ -62,6 +62,7 @@ impl Visit<'_> {
     }
 
     /// It comes or goes on, and is told of others.
+    // long: one announce from beginning to end; the steps share the swarm they have looked up
     pub(super) fn stay(
         &mut self,
         announce: &Announce,
