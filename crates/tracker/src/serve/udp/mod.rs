@@ -19,6 +19,7 @@ mod portable;
 mod siphash;
 #[cfg(target_os = "linux")]
 mod sys;
+mod train;
 #[cfg(not(target_os = "linux"))]
 use portable as sys;
 mod worker;

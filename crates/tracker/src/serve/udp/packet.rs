@@ -110,6 +110,20 @@ impl Inbox {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// A number of where it came from, to put packets in order by: the same for the same socket.
+    pub(super) fn destination(&self) -> (u64, u64) {
+        let word = |at: usize| u64::from_ne_bytes(self.name.part(at));
+        // Family, port and IPv4 address; of IPv6 the half that differs between hosts.
+        (word(0), if self.name.len() == NAME { word(16) } else { 0 })
+    }
+
+    /// Whether an answer to it goes from where and to where one to `other` goes.
+    pub(super) fn goes_where(&self, other: &Self) -> bool {
+        let len = self.name.len();
+        self.name.0.get(..len) == other.name.0.get(..len)
+            && self.control.0.get(..self.control_len) == other.control.0.get(..other.control_len)
+    }
+
     /// Makes what the kernel said about a packet's way in fit for its answer's way out: the same
     /// address of ours, but by whatever interface the routes say, which need not be the one it came
     /// by. Link-local addresses are meaningless without their interface, and keep it.

@@ -1,6 +1,7 @@
 //! One packet at a time, where the system has no calls for many.
 
 use super::packet::{Inbox, Outbox};
+use super::train::Train;
 use std::io;
 use std::net::UdpSocket;
 
@@ -21,13 +22,16 @@ pub(super) fn receive(socket: &UdpSocket, inbox: &mut [Inbox], _: bool) -> io::R
     Ok(1)
 }
 
-/// Sends an answer.
+/// Sends the first train, which has one car.
 pub(super) fn send(
     socket: &UdpSocket,
+    trains: &[Train],
+    order: &[u16],
     outbox: &[Outbox],
     inbox: &mut [Inbox],
 ) -> io::Result<usize> {
-    let Some(packet) = outbox.first() else {
+    let first = trains.first().and_then(|train| train.cars(order).first());
+    let Some(packet) = first.and_then(|car| outbox.get(usize::from(*car))) else {
         return Ok(0);
     };
     if let Some(to) = inbox.get(packet.answers).and_then(|slot| slot.name.get()) {

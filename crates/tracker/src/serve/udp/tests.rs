@@ -334,6 +334,49 @@ fn answers_fit_a_packet_and_wishes_are_honoured() {
     }
 }
 
+/// A client with many torrents asks for all at once: the answers travel together and arrive apart.
+#[test]
+fn a_burst_from_one_socket_is_answered_packet_by_packet() {
+    for udp in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0", "[::1]:0"] {
+        let server = start(udp, |c| c.workers = 1);
+        let bind = if udp == "[::1]:0" {
+            "[::1]"
+        } else {
+            "127.0.0.1"
+        };
+        let to = format!("{bind}:{}", server.addr.port());
+        let client = Client::new(&format!("{bind}:0"), to.parse().expect("address"));
+        let id = client.connect();
+        for port in 1..=40 {
+            client.announce(id, peer(port, 0));
+        }
+        for round in 0..20_u8 {
+            for n in 0..100_u8 {
+                let announce = UdpAnnounce {
+                    numwant: Some(u32::from(n % 4) * 10),
+                    ..peer(5_000, 5)
+                };
+                client.send(&Request::Announce {
+                    connection: id,
+                    transaction: [round, n, 0, 1],
+                    announce,
+                    options: Options::default(),
+                });
+            }
+            let mut answered = [false; 100];
+            for _ in 0..100 {
+                let heard = client.hear();
+                let reply = Reply::decode(&heard, to.starts_with('[')).expect("a reply");
+                let [said, n, ..] = reply.transaction;
+                assert_eq!(said, round);
+                assert!(!std::mem::replace(&mut answered[usize::from(n)], true));
+                assert_eq!(peers(reply.body).len(), usize::from(n % 4) * 10);
+            }
+        }
+        assert_eq!(server.handle.udp_stats().unsent, 0);
+    }
+}
+
 #[test]
 fn refusals_are_errors_in_words() {
     let server = start("127.0.0.1:0", |c| {
@@ -387,10 +430,12 @@ fn one_packet_at_a_time_does_the_same() {
     assert_eq!(inbox[0].packet(), b"hello");
     let mut out = Outbox::new();
     out.push(b"goodbye");
-    assert_eq!(
-        super::portable::send(&here, &[out], &mut inbox).ok(),
-        Some(1)
-    );
+    let train = super::train::Train {
+        range: 0..1,
+        size: 7,
+    };
+    let sent = super::portable::send(&here, &[train], &[0], &[out], &mut inbox);
+    assert_eq!(sent.ok(), Some(1));
     let mut buf = [0; 16];
     let len = there.recv(&mut buf).expect("an answer");
     assert_eq!(&buf[..len], b"goodbye");

@@ -2,6 +2,7 @@
 
 use super::id::Ids;
 use super::packet::{Inbox, Outbox};
+use super::train::{Train, compose};
 use super::{Board, UdpStats, sys};
 use crate::serve::handle::Handle;
 use crate::swarm::Announce;
@@ -11,6 +12,7 @@ use samara_proto::tracker::udp::{
     announce_reply_head, connect_reply, error_reply_head, scrape_counts, scrape_reply_head,
 };
 use std::io;
+use std::mem::take;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +42,10 @@ pub(super) struct Worker {
     ids: Ids,
     board: Arc<Board>,
     stats: UdpStats,
+    /// Whether the system sends trains: not everyone does, nor by every device.
+    coupled: bool,
+    order: Vec<u16>,
+    trains: Vec<Train>,
 }
 
 /// The time, asked for once a batch.
@@ -59,6 +65,9 @@ impl Worker {
             ids,
             board,
             stats: UdpStats::default(),
+            coupled: cfg!(target_os = "linux"),
+            order: Vec::new(),
+            trains: Vec::new(),
         }
     }
 
@@ -108,20 +117,33 @@ impl Worker {
                 ready += 1;
             }
         }
-        let mut rest = outbox.get(..ready).unwrap_or_default();
-        while !rest.is_empty() {
-            match sys::send(&self.socket, rest, inbox) {
-                Ok(sent) => rest = rest.get(sent.max(1)..).unwrap_or_default(),
+        self.send(inbox, outbox, ready);
+        self.board.show(&self.stats);
+    }
+
+    fn send(&mut self, inbox: &mut [Inbox], outbox: &[Outbox], ready: usize) {
+        let (mut order, mut trains) = (take(&mut self.order), take(&mut self.trains));
+        compose(outbox, inbox, ready, self.coupled, &mut order, &mut trains);
+        let mut next = 0;
+        while let Some(rest) = trains.get(next..).filter(|rest| !rest.is_empty()) {
+            match sys::send(&self.socket, rest, &order, outbox, inbox) {
+                Ok(sent) => next += sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if rest.first().is_some_and(|train| train.range.len() > 1) => {
+                    // Some devices cannot cut trains apart. Once is enough to know.
+                    tracing::info!(%error, "answers are sent one by one from now on");
+                    self.coupled = false;
+                    uncouple(&mut trains, next);
+                }
                 Err(error) => {
-                    // One of them cannot be sent: the next can.
+                    // This one cannot be sent: the next can.
                     tracing::debug!(%error, "an answer could not be sent");
                     self.stats.unsent += 1;
-                    rest = rest.get(1..).unwrap_or_default();
+                    next += 1;
                 }
             }
         }
-        self.board.show(&self.stats);
+        (self.order, self.trains) = (order, trains);
     }
 
     fn answer(&mut self, now: Clocks, slot: &Inbox, out: &mut Outbox) -> Deed {
@@ -223,4 +245,15 @@ impl Worker {
         let words = refusal.reason.as_bytes();
         out.push(words.get(..MAX_WORDS).unwrap_or(words));
     }
+}
+
+/// Makes trains of one car out of those from `next` on.
+fn uncouple(trains: &mut Vec<Train>, next: usize) {
+    let coupled = trains.split_off(next);
+    let cars = coupled.into_iter().flat_map(|train| train.range);
+    // The size matters only where there is more than one.
+    trains.extend(cars.map(|at| Train {
+        range: at..at + 1,
+        size: 0,
+    }));
 }
