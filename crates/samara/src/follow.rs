@@ -48,12 +48,17 @@ pub async fn follow(app: &App, torrent: &Torrent, plan: Plan) -> Result<(), Fail
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stopping = None;
-    loop {
+    let mut ended = std::pin::pin!(torrent.wait());
+    let outcome = loop {
         tokio::select! {
+            // What was said comes before the end.
+            biased;
             event = events.recv() => match event {
                 Some(event) => follower.on(event),
-                None => break,
+                None => break ended.await,
             },
+            // A torrent that ended before anybody listened has nothing more to say.
+            outcome = &mut ended => break outcome,
             _ = tick.tick() => follower.numbers(),
             why = app.stop.asked(), if stopping.is_none() => {
                 stopping = Some(why);
@@ -61,8 +66,10 @@ pub async fn follow(app: &App, torrent: &Torrent, plan: Plan) -> Result<(), Fail
                 tokio::spawn(async move { torrent.stop().await });
             }
         }
+    };
+    while let Ok(event) = events.try_recv() {
+        follower.on(event);
     }
-    let outcome = torrent.wait().await;
     app.out.end_bar();
     match outcome {
         Outcome::Failed(err) => Err(Failure::failed(err)),
