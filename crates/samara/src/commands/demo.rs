@@ -127,7 +127,6 @@ async fn swarm(
         hosts.push(host(app, &created.metainfo, folder, Mode::Get).await?);
     }
     let watched = watch(app, &mut hosts, began).await;
-    let seed_uploaded = hosts[0].torrent.snapshot().map_or(0, |now| now.uploaded);
     // All at once: each waits for its trackers.
     let stop = |host: &Host| {
         let session = host.session.clone();
@@ -138,6 +137,14 @@ async fn swarm(
         let _ = stopped.await;
     }
     watched?;
+    // From the goodbye: the snapshots of a running torrent are a quarter of a second old.
+    let mut seed_uploaded = 0;
+    while let Some(event) = hosts[0].events.recv().await {
+        if let TorrentEvent::Stopped { uploaded, .. } = event {
+            seed_uploaded = uploaded;
+            break;
+        }
+    }
     app.out
         .note("every host is complete; comparing every file byte for byte");
     let times: Vec<Duration> = hosts.iter().skip(1).filter_map(|host| host.done).collect();
