@@ -249,7 +249,11 @@ mod tests {
     use crate::rng::Seed;
 
     fn choker(seed: u64) -> Choker {
-        Choker::new(&Config::default(), Rng::new(Seed(seed), "choker"))
+        let config = Config {
+            upload_slots: 4,
+            ..Config::default()
+        };
+        Choker::new(&config, Rng::new(Seed(seed), "choker"))
     }
 
     fn standing(peer: u32, from_it: u64) -> Standing {
@@ -369,6 +373,25 @@ mod tests {
                 "peer {peer}: {time} rounds, {fair} is fair"
             );
         }
+    }
+
+    #[test]
+    fn until_the_first_copy_is_out_turns_go_to_who_has_had_least() {
+        let mut choker = choker(1);
+        let mut table: Vec<_> = (0..9).map(|n| standing(n, 0)).collect();
+        for (n, standing) in table.iter_mut().enumerate() {
+            standing.given = n as u64 * 100;
+        }
+        let chosen = choker.first_copy_round(1000, &table);
+        assert_eq!(chosen, (0..5).map(PeerKey).collect());
+        for n in [7, 8] {
+            table[n].unchoked = true;
+        }
+        table[7].given_in_turn = 999;
+        table[8].given_in_turn = 1000;
+        let chosen = choker.first_copy_round(1000, &table);
+        assert!(chosen.contains(&PeerKey(7)), "its piece is not whole yet");
+        assert!(!chosen.contains(&PeerKey(8)), "its turn is over");
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(crate) struct Peer {
     /// Bytes that we ever sent to it, and those since we last began to serve it.
     pub(crate) given: u64,
     pub(crate) given_in_turn: u64,
+    /// It was shown a piece since we last began to serve it.
+    pub(crate) shown_in_turn: bool,
 
     pub(crate) heard: Instant,
     pub(crate) said: Instant,
@@ -113,6 +115,7 @@ impl Peer {
             to_it: Rate::default(),
             given: 0,
             given_in_turn: 0,
+            shown_in_turn: false,
             heard: now,
             said: now,
             paused: false,

@@ -58,7 +58,10 @@ impl Torrent {
         self.peers.insert(key, peer);
         out.push(Output::Event(Event::PeerConnected { addr }));
         self.greet(now, key, out);
-        self.show(now, key, out);
+        if self.reveal.is_partial(key) && self.unchoked() < self.choker.slots() {
+            // It sees nothing to be interested in: the first move is ours.
+            self.set_choked(now, key, false, out);
+        }
     }
 
     /// Whether the caller is turned away. Makes room where the new connection is the better one.
@@ -162,9 +165,22 @@ impl Torrent {
         let Some(peer) = self.peers.get(&key) else {
             return;
         };
-        // Half a piece, or what the peer takes in a quarter of a second.
-        let ahead = u64::from(self.geometry.piece_length() / 2).max(peer.to_it.recent(now) / 4);
-        for piece in self.reveal.next(key, &peer.has, ahead) {
+        let hiding = self.reveal.is_hiding();
+        let lacking = self.peers.values().filter(|peer| !peer.is_seed()).count();
+        let contended = hiding && lacking > self.choker.slots();
+        if hiding && peer.choked || contended && peer.shown_in_turn {
+            // What it is shown and cannot ask for, nobody gets.
+            return;
+        }
+        // Half a piece, or what the peer takes in a quarter of a second; while others wait for their
+        // turn, one piece a turn.
+        let half = u64::from(self.geometry.piece_length() / 2).max(peer.to_it.recent(now) / 4);
+        let ahead = if contended { 1 } else { half };
+        let show = self.reveal.next(key, &peer.has, ahead);
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.shown_in_turn |= !show.is_empty();
+        }
+        for piece in show {
             self.send(now, key, Message::Have(piece), out);
         }
     }

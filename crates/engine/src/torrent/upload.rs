@@ -153,6 +153,7 @@ impl Torrent {
     pub(super) fn rechoke(&mut self, now: Instant, out: &mut Outputs) {
         let period = self.rechoke_period(now);
         self.next_rechoke = now + period;
+        let hiding = self.reveal.is_hiding();
         let mut served = 0;
         let mut waiting = 0;
         let standings: Vec<Standing> = self
@@ -166,7 +167,8 @@ impl Torrent {
                 }
                 Standing {
                     peer: *key,
-                    interested: peer.interested,
+                    // Who was shown nothing yet cannot know that it wants something.
+                    interested: peer.interested || hiding && self.reveal.is_partial(*key),
                     snubbing: peer.snubbing,
                     unchoked: !peer.choked,
                     from_it: peer.from_it.rolling(now),
@@ -205,7 +207,13 @@ impl Torrent {
         }
     }
 
-    fn set_choked(&mut self, now: Instant, key: PeerKey, choked: bool, out: &mut Outputs) {
+    pub(super) fn set_choked(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        choked: bool,
+        out: &mut Outputs,
+    ) {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
@@ -213,7 +221,9 @@ impl Torrent {
         if !choked {
             peer.unchoked_at = Some(now);
             peer.given_in_turn = 0;
-            return self.send(now, key, Message::Unchoke, out);
+            peer.shown_in_turn = false;
+            self.send(now, key, Message::Unchoke, out);
+            return self.show(now, key, out);
         }
         let waiting = core::mem::take(&mut peer.requests);
         let fast = peer.reserved.fast();

@@ -204,7 +204,11 @@ fn a_flood_of_requests_is_bounded() {
 
 #[test]
 fn a_choked_request_is_rejected_and_a_choke_rejects_what_waits() {
-    let mut alone = Alone::new(Bitfield::full(4), vec![], forever());
+    let config = Config {
+        super_seed: false,
+        ..forever()
+    };
+    let mut alone = Alone::new(Bitfield::full(4), vec![], config);
     alone.peer(1, Reserved::ours(false));
     alone.message(1, Message::HaveNone);
     let span = Span {
@@ -233,6 +237,56 @@ fn a_choked_request_is_rejected_and_a_choke_rejects_what_waits() {
             span
         }]
     );
+}
+
+/// BEP 16: one piece at a time, and the next when it is asked for.
+#[test]
+fn the_first_seed_shows_its_pieces_one_by_one() {
+    let mut alone = Alone::new(Bitfield::full(6), vec![], forever());
+    let shown = |out: &Outputs, key: u32| -> Vec<u32> {
+        let piece = |output: &Output| match output {
+            Output::Send {
+                peer,
+                message: Message::Have(piece),
+            } if peer.0 == key => Some(*piece),
+            _ => None,
+        };
+        out.iter().filter_map(piece).collect()
+    };
+    let out = alone.peer(1, Reserved::ours(false));
+    let none = Output::Send {
+        peer: PeerKey(1),
+        message: Message::HaveNone,
+    };
+    assert!(out.contains(&none));
+    let first = shown(&out, 1);
+    assert_eq!(first.len(), 1, "{out:?}");
+    let out = alone.peer(2, Reserved::ours(false));
+    let other = shown(&out, 2);
+    assert_eq!(other.len(), 1);
+    assert_ne!(first, other, "no piece is shown twice");
+    let mut asked = Outputs::new();
+    for block in 0..PIECE / 16384 {
+        let span = Span {
+            piece: first[0],
+            offset: block * 16384,
+            length: 16384,
+        };
+        asked.extend(alone.message(1, Message::Request(span)));
+    }
+    let next = shown(&asked, 1);
+    assert_eq!(
+        next.len(),
+        1,
+        "the next one comes when the first is asked for"
+    );
+    assert!(!first.contains(&next[0]) && !other.contains(&next[0]));
+    // Another seed comes: there is nothing to hide any more.
+    alone.peer(3, Reserved::ours(false));
+    alone.message(3, Message::HaveAll);
+    let tracker_says = alone.wait(3);
+    let all: usize = shown(&tracker_says, 1).len() + first.len() + next.len();
+    assert!(all <= 6);
 }
 
 #[test]
