@@ -7,8 +7,6 @@ use core::fmt;
 pub enum PeerFault {
     /// Bytes that are not a message, or a message longer than its kind may be.
     Malformed,
-    /// A bitfield, have-all or have-none that is not the first message, or the second of them.
-    LateBitfield,
     /// A bitfield of the wrong length, or with spare bits set.
     BadBitfield,
     /// A piece index beyond the torrent.
@@ -60,10 +58,9 @@ impl PeerFault {
     pub fn sanction(self) -> Sanction {
         match self {
             // A block may arrive just after its cancel or a choke: that is nobody's fault. Some old
-            // clients send the bitfield late after metadata, and reject twice.
+            // clients reject twice.
             Self::UnaskedBlock | Self::UnaskedReject | Self::BadExtension => Sanction::Ignore,
             Self::Malformed
-            | Self::LateBitfield
             | Self::BadBitfield
             | Self::PieceOutOfRange
             | Self::BadRequest
@@ -85,7 +82,6 @@ impl fmt::Display for PeerFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "sent bytes that are not a legal message",
-            Self::LateBitfield => "sent its bitfield late or twice",
             Self::BadBitfield => "sent a bitfield that does not fit the torrent",
             Self::PieceOutOfRange => "named a piece beyond the torrent",
             Self::BadRequest => "asked for bytes that are not in the torrent",

@@ -230,9 +230,10 @@ impl Hunt<'_> {
                 peer_id: self.session.peer_id,
                 v2: self.magnet.hash_v2.is_some(),
             };
+            let upgrade = self.magnet.hash_v2.map(InfoHash::from);
             let (send, info_hash) = (self.send.clone(), self.info_hash);
             self.errands.spawn(async move {
-                let called = shake::call(addr, listen.ip(), info_hash, ours).await;
+                let called = shake::call(addr, listen.ip(), info_hash, upgrade, ours).await;
                 let ended = match called {
                     Ok(shaken) => converse(shaken, peer, listen.port(), &send).await,
                     Err(error) => Err(error),

@@ -24,6 +24,8 @@ struct View {
     shown: Bitfield,
     /// Pieces that it may still ask for, with the bytes that it has not asked for.
     open: BTreeMap<u32, u32>,
+    /// It does not go along: it is shown everything.
+    open_to_all: bool,
 }
 
 /// See the module's documentation.
@@ -72,6 +74,7 @@ impl Reveal {
         let view = View {
             shown: Bitfield::empty(self.geometry.pieces()),
             open: BTreeMap::new(),
+            open_to_all: false,
         };
         self.views.insert(peer, view);
     }
@@ -138,6 +141,24 @@ impl Reveal {
         self.left_to_give == 0
     }
 
+    /// Nothing is hidden from this peer any more; what it is shown from now on counts for nothing.
+    pub(crate) fn open_up(&mut self, peer: PeerKey) {
+        let Some(view) = self.views.get_mut(&peer) else {
+            return;
+        };
+        view.open_to_all = true;
+        for piece in core::mem::take(&mut view.open).into_keys() {
+            self.take_back(piece);
+        }
+    }
+
+    /// Whether `peer` was shown pieces that it has not asked for at all.
+    pub(crate) fn is_waiting_for(&self, peer: PeerKey) -> bool {
+        self.views
+            .get(&peer)
+            .is_some_and(|view| !view.open_to_all && !view.open.is_empty())
+    }
+
     /// From now on nothing is hidden.
     pub(crate) fn stop_hiding(&mut self) {
         self.hiding = false;
@@ -149,7 +170,8 @@ impl Reveal {
     /// The pieces to show to `peer`, who has `has`, now. `ahead`: bytes that it should be able to ask
     /// for without a word from us.
     pub(crate) fn next(&mut self, peer: PeerKey, has: &Bitfield, ahead: u64) -> Vec<u32> {
-        if !self.hiding {
+        let open = self.views.get(&peer).is_some_and(|view| view.open_to_all);
+        if open || !self.hiding {
             return self.next_of_all(peer, has);
         }
         let mut show = Vec::new();

@@ -218,12 +218,13 @@ impl Torrent {
             let Some(peer) = self.peers.get_mut(&key) else {
                 continue;
             };
+            // Also to those who have it: two leeches that finish together would otherwise never learn
+            // that the other is a seed now, and wait for each other.
             if peer.has.get(piece) {
                 peer.useful = peer.useful.saturating_sub(1);
                 self.update_interest(now, key, out);
-            } else {
-                self.send(now, key, Message::Have(piece), out);
             }
+            self.send(now, key, Message::Have(piece), out);
         }
         for addr in guilty {
             self.ban(now, addr, PeerFault::CorruptBlock, out);

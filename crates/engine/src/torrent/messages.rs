@@ -80,13 +80,18 @@ impl Torrent {
             return;
         };
         let bits = match bits {
-            _ if peer.told_pieces => Err(PeerFault::LateBitfield),
-            bits => bits,
-        };
-        let bits = match bits {
             Ok(bits) => bits,
             Err(fault) => return self.on_fault(now, key, fault, out),
         };
+        if peer.told_pieces {
+            // aria2 sends a bitfield in place of many haves whenever it is the shorter of the two
+            // (DefaultBtInteractive::checkHave). Pieces are only ever added by it.
+            let fresh: Vec<u32> = bits.iter().filter(|&piece| !peer.has.get(piece)).collect();
+            for piece in fresh {
+                self.on_have(now, key, piece, out);
+            }
+            return;
+        }
         peer.told_pieces = true;
         let ours = self.picker.have().words();
         let useful = bits

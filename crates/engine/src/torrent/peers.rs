@@ -13,6 +13,14 @@ use samara_proto::wire::{ExtendedHandshake, Message, Reserved, UT_METADATA_ID};
 /// Pause before a peer that did something wrong is dialled again.
 const FAULT_PAUSE: Duration = Duration::from_secs(120);
 
+/// A peer that is served and was shown a piece has this long to ask for it; one that does not react to
+/// single pieces is shown everything.
+const UNMOVED_AFTER: Duration = Duration::from_secs(2);
+
+/// Clients that look at what others have only every ten seconds or so (Transmission, seen with 3.00: a
+/// piece a second when shown one by one). They are shown everything from the start.
+const SLOW_TO_LOOK: [&[u8; 3]; 1] = [b"-TR"];
+
 /// A peer has this long to become of use before it makes room for others.
 const USELESS_AFTER: Duration = Duration::from_secs(10);
 
@@ -119,7 +127,8 @@ impl Torrent {
         };
         let (fast, extended) = (peer.reserved.fast(), peer.reserved.extended());
         let have = self.picker.have();
-        let hiding = self.reveal.is_hiding();
+        let slow = SLOW_TO_LOOK.iter().any(|name| peer.id.0.starts_with(*name));
+        let hiding = self.reveal.is_hiding() && !slow;
         let first = match (have.count(), fast) {
             (0, true) => Some(Message::HaveNone),
             (0, false) => None,
@@ -199,6 +208,15 @@ impl Torrent {
         }
         let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
         for key in keys {
+            if self.reveal.is_waiting_for(key)
+                && self.peers.get(&key).is_some_and(|peer| {
+                    let waited = peer.unchoked_at.map(|at| now.since(at));
+                    let idle = peer.given_in_turn == 0 && peer.requests.is_empty();
+                    !peer.choked && idle && waited.is_some_and(|waited| waited > UNMOVED_AFTER)
+                })
+            {
+                self.reveal.open_up(key);
+            }
             self.show(now, key, out);
         }
     }

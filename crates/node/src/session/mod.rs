@@ -27,7 +27,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// How we call ourselves (BEP 20): two letters, four digits of the version.
-const PEER_ID_PREFIX: &[u8; 8] = b"-SM0100-";
+const PEER_ID_PREFIX: &[u8; 8] = b"-Sa0100-";
 /// Longest time that leaving may take, all torrents together. The engine gives trackers 3 s; the rest is
 /// for the last commit of the journals.
 const STOP_TIMEOUT: Duration = Duration::from_millis(3_800);

@@ -76,11 +76,12 @@ pub(crate) async fn answer(
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake"))?
 }
 
-/// Dials a peer and shakes hands about `info_hash`.
+/// Dials a peer and shakes hands about `info_hash`. An answer for `upgrade` is one for the same torrent.
 pub(crate) async fn call(
     addr: SocketAddr,
     listen: IpAddr,
     info_hash: InfoHash,
+    upgrade: Option<InfoHash>,
     ours: Ours,
 ) -> io::Result<Shaken> {
     let mut stream = socket::dial(addr, listen).await?;
@@ -90,7 +91,8 @@ pub(crate) async fn call(
         let mut bytes = [0; HANDSHAKE_LEN];
         read(&mut stream, &mut bytes, 0, HANDSHAKE_LEN).await?;
         let theirs = Handshake::decode(&bytes).ok_or_else(|| refused("another protocol"))?;
-        if theirs.info_hash != info_hash {
+        // BEP 52: whoever is told that we speak v2 may answer for the v2 hash of a hybrid torrent.
+        if theirs.info_hash != info_hash && Some(theirs.info_hash) != upgrade {
             return Err(refused("another torrent"));
         }
         Ok(Shaken {
@@ -153,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn both_sides_agree() {
         let (addr, task) = answering().await;
-        let called = call(addr, IpAddr::from([0; 4]), HASH, ours(2)).await;
+        let called = call(addr, IpAddr::from([0; 4]), HASH, None, ours(2)).await;
         assert_eq!(called.expect("shaken").theirs.peer_id, PeerId([1; 20]));
         let answered = task.await.expect("no panic").expect("shaken");
         assert_eq!(answered.theirs.peer_id, PeerId([2; 20]));
@@ -184,7 +186,7 @@ mod tests {
         assert!(task.await.expect("no panic").is_err());
         assert!(begin.elapsed() < Duration::from_secs(2), "at once");
         let (addr, task) = answering().await;
-        let called = call(addr, IpAddr::from([0; 4]), InfoHash([4; 20]), ours(2)).await;
+        let called = call(addr, IpAddr::from([0; 4]), InfoHash([4; 20]), None, ours(2)).await;
         assert!(called.is_err());
         assert!(task.await.expect("no panic").is_err());
     }

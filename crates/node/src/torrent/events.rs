@@ -145,6 +145,8 @@ struct State {
     backlog: VecDeque<TorrentEvent>,
     listeners: Vec<UnboundedSender<TorrentEvent>>,
     had_one: bool,
+    /// The torrent has ended: whoever listens now hears what is left and then the end.
+    closed: bool,
 }
 
 impl Bus {
@@ -173,13 +175,16 @@ impl Bus {
             let _ = send.send(event);
         }
         state.had_one = true;
-        state.listeners.push(send);
+        if !state.closed {
+            state.listeners.push(send);
+        }
         receive
     }
 
     /// Ends the streams of all listeners.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
+        state.closed = true;
         state.listeners.clear();
     }
 }

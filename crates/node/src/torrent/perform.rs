@@ -10,7 +10,7 @@ use samara_disk::store::Store;
 use samara_engine::{
     Announce, Answer, Event, FilesOutcome, Input, Output, PeerFault, PeerKey, TrackerKey,
 };
-use samara_proto::{Bitfield, Span};
+use samara_proto::{Bitfield, InfoHash, Span};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -79,10 +79,11 @@ impl Driver {
             peer_id: self.setting.peer_id,
             v2: info.hash_v2.is_some(),
         };
+        let upgrade = info.hash_v2.map(InfoHash::from);
         let listen = self.setting.listen.ip();
         let facts = self.setting.shared.facts.clone();
         self.errands.spawn(async move {
-            let fact = match shake::call(addr, listen, info_hash, ours).await {
+            let fact = match shake::call(addr, listen, info_hash, upgrade, ours).await {
                 Ok(shaken) => Fact::Connected {
                     shaken,
                     place: None,

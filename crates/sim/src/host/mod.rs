@@ -108,7 +108,7 @@ impl Host {
     #[must_use]
     pub fn new(at: u32, spec: HostSpec, pieces: u32, config: &Config, rng: &mut Rng) -> Self {
         use crate::scenario::Leave;
-        let mut id = *b"-SM0100-............";
+        let mut id = *b"-Sa0100-............";
         for byte in id.iter_mut().skip(8) {
             *byte = b'a' + rng.below(26) as u8;
         }

@@ -84,11 +84,6 @@ fn every_kind_of_misconduct_has_its_sanction() {
     let cases: Vec<(Reserved, Vec<Message>, PeerFault)> = vec![
         (
             fast,
-            vec![Message::HaveNone, Message::HaveAll],
-            PeerFault::LateBitfield,
-        ),
-        (
-            fast,
             vec![Message::Bitfield(Bytes::from_static(b"toolong"))],
             PeerFault::BadBitfield,
         ),
