@@ -6,3 +6,4 @@
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod swarm;
+mod sys;

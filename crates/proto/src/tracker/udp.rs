@@ -269,6 +269,19 @@ impl UdpAnnounce {
     }
 }
 
+/// Info-hash and port of a packet that looks like an announce, without reading the rest: for a tracker
+/// that wants its memory to be ready when it does.
+#[must_use]
+pub fn peek_announce(packet: &[u8]) -> Option<(InfoHash, u16)> {
+    let packet = packet.first_chunk::<ANNOUNCE_LEN>()?;
+    let (head, mut rest) = packet.split_at(SCRAPE_HEAD);
+    let info_hash = InfoHash(take(&mut rest)?);
+    let port = *packet.last_chunk::<2>()?;
+    head.get(8..12)
+        .is_some_and(|action| *action == ANNOUNCE.to_be_bytes())
+        .then(|| (info_hash, u16::from_be_bytes(port)))
+}
+
 /// What follows an announce: BEP 41's options, still packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Options<'a>(&'a [u8]);

@@ -22,7 +22,7 @@ mod handle;
 mod http;
 mod pages;
 mod shards;
-mod udp;
+pub(crate) mod udp;
 
 #[cfg(test)]
 mod tests;

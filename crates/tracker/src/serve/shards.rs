@@ -7,6 +7,7 @@
 use crate::swarm::{Announce, Answer, Config, Elsewhere, Sink, Stats, Store, SwarmStats, mix};
 use samara_proto::InfoHash;
 use samara_proto::tracker::{Refusal, ScrapeReply};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -100,6 +101,13 @@ impl Shards {
         self.with(&announce.info_hash, |store, elsewhere| {
             store.announce_to(now, announce, elsewhere, sink)
         })
+    }
+
+    /// One step of [`Store::prefetch`], if nobody else is at work there.
+    pub(super) fn prefetch(&self, step: u32, info_hash: &InfoHash, addr: SocketAddr) {
+        if let Ok(store) = self.shards[self.number(info_hash)].0.try_lock() {
+            store.prefetch(step, info_hash, addr);
+        }
     }
 
     /// The counts of swarms. Unknown ones are left out.

@@ -5,6 +5,7 @@
 //! one, so that what they say is "at most so many".
 
 use super::record::Record;
+use crate::sys::prefetch::prefetch;
 
 /// No entry.
 const EMPTY: u32 = u32::MAX;
@@ -59,6 +60,11 @@ impl Index {
             }
         }
         None
+    }
+
+    /// Asks for the entry where a search for `hash` begins.
+    pub(super) fn prefetch(&self, hash: u64) {
+        prefetch(&self.places[hash as usize & self.mask()]);
     }
 
     /// The place that `is` recognises.

@@ -6,6 +6,7 @@ use super::pool::{Audience, Counts, Heap, Inline, Pool};
 use super::record::{Four, Meta, Record, Role, Scope, Six, Tick};
 use super::rng::Rng;
 use super::slab::Slab;
+use crate::sys::prefetch::prefetch;
 use samara_proto::InfoHash;
 use std::net::{IpAddr, SocketAddr};
 
@@ -320,9 +321,15 @@ impl Members<'_> {
     ) -> u32 {
         let (tick, key) = (Tick::at(now), self.key);
         let mut gone = 0;
+        // A large pool is looked at seldom, but then in one stretch: the same work in fewer misses.
+        let seldom = rng.below(4) == 0;
         let mut from = |len: usize| match len {
-            len if len <= budget => 0,
-            len => rng.below((len - budget) as u32 + 1) as usize,
+            len if len <= budget => Some((0, budget)),
+            len if seldom => {
+                let budget = len.min(budget * 4);
+                Some((rng.below((len - budget) as u32 + 1) as usize, budget))
+            }
+            _ => None,
         };
         let (four, six) = match spared {
             Place::Four(record) => (Some(record), None),
@@ -333,10 +340,12 @@ impl Members<'_> {
             Peers::Sixes(pool) => gone += pool.expire(tick, 0, budget, six, key).0,
             Peers::Large(number) => {
                 if let Some(large) = self.larges.get_mut(*number) {
-                    let start = from(large.v4.all().len());
-                    gone += large.v4.expire(tick, start, budget, four, key).0;
-                    let start = from(large.v6.all().len());
-                    gone += large.v6.expire(tick, start, budget, six, key).0;
+                    if let Some((start, budget)) = from(large.v4.all().len()) {
+                        gone += large.v4.expire(tick, start, budget, four, key).0;
+                    }
+                    if let Some((start, budget)) = from(large.v6.all().len()) {
+                        gone += large.v6.expire(tick, start, budget, six, key).0;
+                    }
                 }
             }
         }
@@ -558,6 +567,27 @@ pub(super) fn counts(swarm: &Swarm, larges: &Slab<Large>) -> Counts {
         Peers::Large(number) => larges.get(*number).map_or_else(Counts::default, |large| {
             large.v4.counts().plus(large.v6.counts())
         }),
+    }
+}
+
+/// Asks for what hangs on a swarm.
+pub(super) fn prefetch_large(swarm: &Swarm, larges: &Slab<Large>) {
+    if let Peers::Large(number) = swarm.peers
+        && let Some(slot) = larges.slot(number)
+    {
+        prefetch(slot);
+    }
+}
+
+/// Asks for where in a pool `place` is looked for.
+pub(super) fn prefetch_place(swarm: &Swarm, larges: &Slab<Large>, place: &Place, key: u64) {
+    if let Peers::Large(number) = swarm.peers
+        && let Some(large) = larges.get(number)
+    {
+        match place {
+            Place::Four(record) => large.v4.prefetch(record, key),
+            Place::Six(record) => large.v6.prefetch(record, key),
+        }
     }
 }
 

@@ -53,4 +53,4 @@ pub use config::Config;
 pub use record::Role;
 #[cfg(feature = "serve")]
 pub(crate) use record::mix;
-pub use store::{Announce, Elsewhere, PeerInfo, Stats, Store, SwarmStats};
+pub use store::{Announce, Elsewhere, PREFETCHES, PeerInfo, Stats, Store, SwarmStats};

@@ -9,6 +9,7 @@
 use super::index::Index;
 use super::record::{Record, Role, Scope, Tick};
 use super::rng::Rng;
+use crate::sys::prefetch::prefetch;
 use std::ops::Range;
 
 /// Peers from which a pool has a table: below, a walk is faster.
@@ -477,7 +478,7 @@ pub(super) struct Heap<R> {
     bounds: Bounds,
     local: u32,
     paused: u32,
-    index: Option<Box<Index>>,
+    index: Option<Index>,
 }
 
 impl<R> Default for Heap<R> {
@@ -498,6 +499,14 @@ impl<R: Record> Heap<R> {
         self.records.reserve_exact(pool.all().len() + 1);
         for (at, record) in pool.all().iter().enumerate() {
             self.insert(*record, pool.bounds().role(at), key);
+        }
+    }
+
+    /// Asks for the memory that [`Pool::find`] will look at first.
+    pub(super) fn prefetch(&self, record: &R, key: u64) {
+        match &self.index {
+            Some(index) => index.prefetch(record.hash(key)),
+            None => self.records.first().into_iter().for_each(prefetch),
         }
     }
 
@@ -569,7 +578,7 @@ impl<R: Record> Pool<R> for Heap<R> {
                 index.add(record.hash(key), record.host_hash(key), at);
             }
             None if self.records.len() < INDEX_FROM => {}
-            _ => self.index = Some(Box::new(Index::of(&self.records, key))),
+            _ => self.index = Some(Index::of(&self.records, key)),
         }
         Some(at)
     }
@@ -599,7 +608,7 @@ impl<R: Record> Pool<R> for Heap<R> {
         if self.records.capacity() > 16 && len < self.records.capacity() / 2 {
             self.records.shrink_to(len + len / 4);
             if self.index.as_ref().is_some_and(|index| index.is_loose(len)) {
-                self.index = Some(Box::new(Index::of(&self.records, key)));
+                self.index = Some(Index::of(&self.records, key));
             }
         }
     }

@@ -55,13 +55,20 @@ impl Rng {
             return;
         }
         let (width, rest) = (n / k, n % k);
-        let (mut start, mut carry) = (0, 0);
-        for _ in 0..k {
+        let (mut start, mut carry, mut bits) = (0, 0, 0);
+        for nth in 0..k {
             carry += rest;
             let wide = carry >= k;
             carry -= if wide { k } else { 0 };
             let len = width + u32::from(wide);
-            give(wrap(start + self.below(len)));
+            // 32 bits are enough for one pick: two of one number.
+            bits = if nth % 2 == 0 {
+                self.next()
+            } else {
+                bits >> 32
+            };
+            let pick = ((bits & 0xffff_ffff) * u64::from(len)) >> 32;
+            give(wrap(start + pick as u32));
             start += len;
         }
     }

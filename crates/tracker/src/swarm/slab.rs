@@ -49,6 +49,13 @@ impl<T> Slab<T> {
         self.chunks.get(number as usize / CHUNK)?[number as usize % CHUNK].as_ref()
     }
 
+    /// Where a number's thing is, without a look at it.
+    pub(super) fn slot(&self, number: u32) -> Option<&Option<T>> {
+        self.chunks
+            .get(number as usize / CHUNK)?
+            .get(number as usize % CHUNK)
+    }
+
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         self.chunks.get_mut(number as usize / CHUNK)?[number as usize % CHUNK].as_mut()
     }

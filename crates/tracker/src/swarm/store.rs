@@ -2,13 +2,14 @@
 
 use super::answer::{Answer, Listed, Sink};
 use super::config::Config;
-use super::members::{self, Large, Members, SAMPLES, Swarm, Tenth, everybody, release};
+use super::members::{self, Large, Members, Place, SAMPLES, Swarm, Tenth, everybody, release};
 use super::pool::Counts;
 use super::record::Role;
 use super::rng::Rng;
 use super::slab::Slab;
 use super::table::{self, Table};
 use super::visit::{Change, Visit, check_address, numbers};
+use crate::sys::prefetch::prefetch;
 use samara_proto::tracker::{
     AnnounceReply, AnnounceRequest, Event, Refusal, RetryIn, ScrapeCounts, ScrapeReply,
 };
@@ -21,6 +22,9 @@ pub(crate) const EXPIRE_BUDGET: usize = 20_000;
 
 /// Minutes after which a client that found the tracker full may ask again.
 const FULL_RETRY: u32 = 15;
+
+/// Steps of [`Store::prefetch`]: table, swarm, pool, place.
+pub const PREFETCHES: u32 = 4;
 
 /// What a peer announces, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,8 +283,10 @@ impl Store {
             Some(visit.stay(announce, source, full, &mut change, sink))
         };
         let after = visit.members.counts();
-        let stats = visit.numbers();
-        self.count(before, after);
+        let stats = numbers(visit.members.swarm, after);
+        if before != after {
+            self.count(before, after);
+        }
         self.stats.evictions += change.evicted;
         self.stats.downloaded += u64::from(change.completed);
         Ok(answer.unwrap_or_else(|| self.goodbye(stats)))
@@ -393,6 +399,31 @@ impl Store {
         }
         self.cursor = (0, 0);
         Some(budget)
+    }
+
+    /// Asks for the memory that an announce from `addr` will need. There are [`PREFETCHES`] steps, each
+    /// of which needs what the one before has asked for: a caller with many announces does the first
+    /// step for all of them, then the second, and so on. Changes nothing but the time it takes.
+    pub fn prefetch(&self, step: u32, info_hash: &InfoHash, addr: SocketAddr) {
+        if step == 0 {
+            self.table.prefetch(info_hash);
+            return;
+        }
+        let Some(slot) = self
+            .table
+            .likely(info_hash)
+            .and_then(|n| self.swarms.slot(n))
+        else {
+            return;
+        };
+        match (step, slot) {
+            (1, slot) => prefetch(slot),
+            (2, Some(swarm)) => members::prefetch_large(swarm, &self.larges),
+            (_, Some(swarm)) => {
+                members::prefetch_place(swarm, &self.larges, &Place::new(addr), self.key);
+            }
+            (_, None) => {}
+        }
     }
 
     /// Swarms and peers held.

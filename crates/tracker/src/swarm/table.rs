@@ -4,6 +4,7 @@
 //! is a cache miss, is made once in 256.
 
 use super::record::mix;
+use crate::sys::prefetch::prefetch;
 use samara_proto::InfoHash;
 
 const EMPTY: u32 = u32::MAX;
@@ -58,6 +59,17 @@ impl Table {
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// Asks for the entry where a search begins.
+    pub(super) fn prefetch(&self, info_hash: &InfoHash) {
+        let mask = self.entries.len() - 1;
+        prefetch(&self.entries[self.hash(info_hash) as usize & mask]);
+    }
+
+    /// The number that is most likely that of `info_hash`: the first with the same 8 bits.
+    pub(super) fn likely(&self, info_hash: &InfoHash) -> Option<u32> {
+        self.find(info_hash, |_| true)
     }
 
     pub(super) fn find(&self, info_hash: &InfoHash, is: impl Fn(u32) -> bool) -> Option<u32> {

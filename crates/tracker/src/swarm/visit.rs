@@ -33,7 +33,18 @@ pub(super) struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    pub(super) fn numbers(&self) -> SwarmStats {
+    /// Who a member is told of. Partial seeds and seeds have nothing for each other.
+    fn audience(role: Role, open: bool, paused: bool) -> Audience {
+        match role {
+            Role::Seed => Audience::Leeches,
+            Role::Leech if !open => Audience::Begun,
+            Role::Leech if paused => Audience::Leeches,
+            Role::Leech => Audience::All,
+            Role::Waiting => Audience::Nobody,
+        }
+    }
+
+    fn numbers(&self) -> SwarmStats {
         numbers(self.members.swarm, self.members.counts())
     }
 
@@ -124,7 +135,9 @@ impl Visit<'_> {
             self.changed();
         }
         let also = other_half(announce, source).map(|addr| self.admit_other(addr, role));
-        let interval = self.interval(role);
+        let stats = self.numbers();
+        let open = stats.seeds > 0 || self.config.allow_seedless;
+        let interval = self.interval(role, &stats);
         let seconds = ((interval + 500) / 1_000).max(1);
         let (meta, life) = self.expect(announce.event, known.is_some(), meta, seconds * 1_000);
         self.members.set_meta(&place, at, meta.with_life(now, life));
@@ -137,13 +150,13 @@ impl Visit<'_> {
             own: Some(at),
             other: also.map(|(_, at)| at),
             scope: Scope::of(source),
-            audience: self.audience(role, meta.paused()),
+            audience: Self::audience(role, open, meta.paused()),
             want: self.want(announce.numwant),
         };
         if asker.want > 0 {
             self.members.draw(&asker, self.rng, sink);
         }
-        self.words(role, seconds)
+        self.words(role, open, seconds, stats)
     }
 
     fn role(&self, announce: &Announce, was: Role, done: bool, others_seed: bool) -> Role {
@@ -210,26 +223,12 @@ impl Visit<'_> {
         (meta.with_prompt(prompt), patience(told.max(pace)))
     }
 
-    fn is_open(&self) -> bool {
-        self.config.allow_seedless || self.members.counts().seeds > 0
-    }
-
-    fn audience(&self, role: Role, paused: bool) -> Audience {
-        match role {
-            Role::Seed => Audience::Leeches,
-            Role::Leech if !self.is_open() => Audience::Begun,
-            Role::Leech if paused => Audience::Leeches,
-            Role::Leech => Audience::All,
-            Role::Waiting => Audience::Nobody,
-        }
-    }
-
     fn want(&self, numwant: Option<u32>) -> usize {
         let want = numwant.unwrap_or(self.config.default_numwant);
         want.min(self.config.max_numwant) as usize
     }
 
-    fn words(&self, role: Role, seconds: u64) -> Answer {
+    fn words(&self, role: Role, open: bool, seconds: u64, stats: SwarmStats) -> Answer {
         // aria2 comes as often as `min interval` allows while it has nobody to talk to.
         let min = match role {
             Role::Waiting => seconds,
@@ -239,14 +238,13 @@ impl Visit<'_> {
             interval: u32::try_from(seconds).unwrap_or(u32::MAX),
             min_interval: u32::try_from(min).ok(),
             role: Some(role),
-            open: self.is_open(),
-            stats: self.numbers(),
+            open,
+            stats,
         }
     }
 
-    fn interval(&mut self, role: Role) -> u64 {
+    fn interval(&mut self, role: Role, stats: &SwarmStats) -> u64 {
         let config = self.config;
-        let stats = self.numbers();
         let at_most = |peers: u32, a_second: u64| u64::from(peers) * 1_000 / a_second.max(1);
         let interval = if role == Role::Waiting {
             config

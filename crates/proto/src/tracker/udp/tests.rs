@@ -172,6 +172,17 @@ fn what_is_cut_short_or_of_another_kind_is_refused() {
 }
 
 #[test]
+fn a_glance_sees_what_reading_sees() {
+    let bytes = asking(announce(), b"\x00");
+    let seen = Some((announce().info_hash, announce().port));
+    assert_eq!(peek_announce(&bytes), seen);
+    assert_eq!(peek_announce(&bytes[..97]), None);
+    let mut scrape = bytes;
+    scrape[11] = 2;
+    assert_eq!(peek_announce(&scrape), None);
+}
+
+#[test]
 fn a_scrape_is_capped() {
     let hashes: Vec<u8> = (0..100).flat_map(|n| [n; 20]).collect();
     let read: Vec<InfoHash> = Hashes::packed(&hashes).iter().collect();

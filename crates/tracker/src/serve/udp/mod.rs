@@ -13,19 +13,20 @@
 //! [`MAX_UDP_REPLY`].
 
 mod id;
-mod packet;
+pub(crate) mod packet;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
 mod siphash;
-#[cfg(target_os = "linux")]
-mod sys;
-mod train;
-#[cfg(not(target_os = "linux"))]
-use portable as sys;
+pub(crate) mod train;
 mod worker;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(target_os = "linux")]
+use crate::sys::packets as sys;
+#[cfg(not(target_os = "linux"))]
+use portable as sys;
 
 use super::config::{ServeConfig, ServeError};
 use super::handle::{Handle, random};

@@ -9,17 +9,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 const MAX_REQUEST: usize = 1_536;
 
 /// Bytes of a socket address as the kernel writes it: `sockaddr_in6`, the larger of the two.
-pub(super) const NAME: usize = 28;
+pub(crate) const NAME: usize = 28;
 
 /// Bytes of what the kernel says besides: one `in6_pktinfo` and its header, 36 to 40.
-pub(super) const CONTROL: usize = 64;
+pub(crate) const CONTROL: usize = 64;
 
 /// A socket address as the kernel writes it: family (as the machine writes numbers), port; then
 /// IPv4's address, or IPv6's flow, address and scope. Read as bytes, since the layout is what all
 /// Unix systems agree on but for the BSDs' length byte, and those do not come here.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(8))]
-pub(super) struct Name(pub(super) [u8; NAME]);
+pub(crate) struct Name(pub(crate) [u8; NAME]);
 
 const INET: u16 = 2;
 #[cfg(target_os = "linux")]
@@ -35,7 +35,7 @@ impl Name {
     }
 
     /// The address, if it is of a family that we know.
-    pub(super) fn get(&self) -> Option<SocketAddr> {
+    pub(crate) fn get(&self) -> Option<SocketAddr> {
         let port = u16::from_be_bytes(self.part(2));
         match u16::from_ne_bytes(self.part(0)) {
             INET => Some(SocketAddr::new(
@@ -52,7 +52,7 @@ impl Name {
     }
 
     #[cfg(any(test, not(target_os = "linux")))]
-    pub(super) fn set(&mut self, addr: SocketAddr) {
+    pub(crate) fn set(&mut self, addr: SocketAddr) {
         self.0 = [0; NAME];
         self.0[2..4].copy_from_slice(&addr.port().to_be_bytes());
         match addr {
@@ -69,7 +69,7 @@ impl Name {
     }
 
     /// Bytes of it that count.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         if u16::from_ne_bytes(self.part(0)) == INET {
             16
         } else {
@@ -81,21 +81,21 @@ impl Name {
 /// What the kernel says besides, aligned as it likes.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(8))]
-pub(super) struct Control(pub(super) [u8; CONTROL]);
+pub(crate) struct Control(pub(crate) [u8; CONTROL]);
 
 /// A packet that came.
 #[derive(Clone, Debug)]
-pub(super) struct Inbox {
-    pub(super) bytes: [u8; MAX_REQUEST],
-    pub(super) len: usize,
-    pub(super) truncated: bool,
-    pub(super) name: Name,
-    pub(super) control: Control,
-    pub(super) control_len: usize,
+pub(crate) struct Inbox {
+    pub(crate) bytes: [u8; MAX_REQUEST],
+    pub(crate) len: usize,
+    pub(crate) truncated: bool,
+    pub(crate) name: Name,
+    pub(crate) control: Control,
+    pub(crate) control_len: usize,
 }
 
 impl Inbox {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             bytes: [0; MAX_REQUEST],
             len: 0,
@@ -106,19 +106,19 @@ impl Inbox {
         }
     }
 
-    pub(super) fn packet(&self) -> &[u8] {
+    pub(crate) fn packet(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// A number of where it came from, to put packets in order by: the same for the same socket.
-    pub(super) fn destination(&self) -> (u64, u64) {
+    pub(crate) fn destination(&self) -> (u64, u64) {
         let word = |at: usize| u64::from_ne_bytes(self.name.part(at));
         // Family, port and IPv4 address; of IPv6 the half that differs between hosts.
         (word(0), if self.name.len() == NAME { word(16) } else { 0 })
     }
 
     /// Whether an answer to it goes from where and to where one to `other` goes.
-    pub(super) fn goes_where(&self, other: &Self) -> bool {
+    pub(crate) fn goes_where(&self, other: &Self) -> bool {
         let len = self.name.len();
         self.name.0.get(..len) == other.name.0.get(..len)
             && self.control.0.get(..self.control_len) == other.control.0.get(..other.control_len)
@@ -127,7 +127,7 @@ impl Inbox {
     /// Makes what the kernel said about a packet's way in fit for its answer's way out: the same
     /// address of ours, but by whatever interface the routes say, which need not be the one it came
     /// by. Link-local addresses are meaningless without their interface, and keep it.
-    pub(super) fn turn_round(&mut self) {
+    pub(crate) fn turn_round(&mut self) {
         /// Bytes of a `cmsghdr`.
         const HEAD: usize = size_of::<usize>() + 8;
         if self.control_len == 0 {
@@ -149,15 +149,15 @@ impl Inbox {
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub(super) struct Outbox {
-    pub(super) bytes: [u8; MAX_UDP_REPLY],
-    pub(super) len: usize,
+pub(crate) struct Outbox {
+    pub(crate) bytes: [u8; MAX_UDP_REPLY],
+    pub(crate) len: usize,
     /// Number of the packet that it answers.
-    pub(super) answers: usize,
+    pub(crate) answers: usize,
 }
 
 impl Outbox {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             bytes: [0; MAX_UDP_REPLY],
             len: 0,
@@ -165,12 +165,12 @@ impl Outbox {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 
     /// Appends what fits; whether it did.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
         let Some(place) = self.bytes.get_mut(self.len..self.len + bytes.len()) else {
             return false;
         };

@@ -17,22 +17,22 @@ const MOST_BYTES: usize = 60_000;
 
 /// Packets to one socket, all but the last of `size` bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Train {
+pub(crate) struct Train {
     /// Where in the order they stand.
-    pub(super) range: Range<usize>,
-    pub(super) size: u16,
+    pub(crate) range: Range<usize>,
+    pub(crate) size: u16,
 }
 
 impl Train {
     /// Numbers of its packets.
-    pub(super) fn cars<'a>(&self, order: &'a [u16]) -> &'a [u16] {
+    pub(crate) fn cars<'a>(&self, order: &'a [u16]) -> &'a [u16] {
         order.get(self.range.clone()).unwrap_or_default()
     }
 }
 
 /// Puts the first `ready` answers in order, and makes trains of them; of one car each unless they may
 /// be `coupled`. Both lists are written anew.
-pub(super) fn compose(
+pub(crate) fn compose(
     outbox: &[Outbox],
     inbox: &[Inbox],
     ready: usize,

@@ -5,15 +5,16 @@ use super::packet::{Inbox, Outbox};
 use super::train::{Train, compose};
 use super::{Board, UdpStats, sys};
 use crate::serve::handle::Handle;
-use crate::swarm::Announce;
+use crate::swarm::{Announce, PREFETCHES};
 use samara_proto::tracker::Refusal;
 use samara_proto::tracker::udp::{
     ANNOUNCE_REPLY_HEAD, Hashes, MAX_UDP_REPLY, Options, Request, TransactionId, UdpAnnounce,
-    announce_reply_head, connect_reply, error_reply_head, scrape_counts, scrape_reply_head,
+    announce_reply_head, connect_reply, error_reply_head, peek_announce, scrape_counts,
+    scrape_reply_head,
 };
 use std::io;
 use std::mem::take;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -24,6 +25,9 @@ const MAX_V6: u32 = ((MAX_UDP_REPLY - ANNOUNCE_REPLY_HEAD) / 18) as u32;
 
 /// Most bytes of the words of an error.
 const MAX_WORDS: usize = 200;
+
+/// Packets of a batch from which their misses overlap enough.
+const WORTH_PREFETCHING: usize = 4;
 
 /// Pause after the system refused to receive for a reason that will not pass at once.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
@@ -104,6 +108,7 @@ impl Worker {
                 .elapsed()
                 .map_or(0, |age| age.as_secs()),
         };
+        self.prefetch(inbox.get(..came).unwrap_or_default());
         let mut ready = 0;
         for (number, slot) in inbox.iter_mut().enumerate().take(came) {
             self.stats.received += 1;
@@ -117,8 +122,28 @@ impl Worker {
                 ready += 1;
             }
         }
-        self.send(inbox, outbox, ready);
+        // Whoever has an answer finds it counted.
         self.board.show(&self.stats);
+        self.send(inbox, outbox, ready);
+    }
+
+    /// Has the memory fetched that the announces of a batch will need, all side by side. Whatever else
+    /// came is not looked at; nor are ids, since asking for memory says nothing to anybody.
+    fn prefetch(&self, inbox: &[Inbox]) {
+        if inbox.len() < WORTH_PREFETCHING {
+            return;
+        }
+        let store = self.handle.store();
+        for step in 0..PREFETCHES {
+            for slot in inbox {
+                if let Some((info_hash, port)) = peek_announce(slot.packet())
+                    && let Some(source) = slot.name.get()
+                {
+                    let addr = SocketAddr::new(source.ip().to_canonical(), port);
+                    store.prefetch(step, &info_hash, addr);
+                }
+            }
+        }
     }
 
     fn send(&mut self, inbox: &mut [Inbox], outbox: &[Outbox], ready: usize) {
@@ -139,6 +164,7 @@ impl Worker {
                     // This one cannot be sent: the next can.
                     tracing::debug!(%error, "an answer could not be sent");
                     self.stats.unsent += 1;
+                    self.board.show(&self.stats);
                     next += 1;
                 }
             }

@@ -6,14 +6,14 @@
 //! the socket option beside them, and does nothing else. The headers that the kernel reads are made
 //! anew for every call, on the stack, from slices that outlive it: nothing keeps a pointer.
 
-use super::packet::{CONTROL, Inbox, NAME, Outbox};
-use super::train::Train;
+use crate::serve::udp::packet::{CONTROL, Inbox, NAME, Outbox};
+use crate::serve::udp::train::Train;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 
 /// Most packets of one call. At 400,000 a second they are half a millisecond.
-pub(super) const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// Bytes of what is said to the kernel beside a train: what it said itself, and a segment size.
 const OUT_CONTROL: usize = CONTROL + 24;
@@ -36,7 +36,7 @@ fn empty_headers() -> [libc::mmsghdr; BATCH] {
 
 /// Waits for a packet (as long as the socket's time limit says), and takes up to [`BATCH`] that have
 /// come; how many.
-pub(super) fn receive(
+pub(crate) fn receive(
     socket: &UdpSocket,
     inbox: &mut [Inbox],
     with_control: bool,
@@ -82,7 +82,7 @@ pub(super) fn receive(
 
 /// Sends trains of packets, each back to where the packets that it answers came from; how many trains
 /// were taken. Fewer than all is no error: the next call says what is wrong with the one after.
-pub(super) fn send(
+pub(crate) fn send(
     socket: &UdpSocket,
     trains: &[Train],
     order: &[u16],
@@ -159,7 +159,7 @@ fn fill(control: &mut [u8; OUT_CONTROL], slot: &Inbox, size: Option<u16>) -> usi
 
 /// Has the kernel say to which of this machine's addresses every packet came, so that the answer
 /// can go out from the same: clients ignore answers from elsewhere.
-pub(super) fn ask_for_destination(socket: &UdpSocket, v6: bool) -> io::Result<()> {
+pub(crate) fn ask_for_destination(socket: &UdpSocket, v6: bool) -> io::Result<()> {
     let (level, name) = if v6 {
         (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
     } else {
