@@ -15,6 +15,9 @@ use std::collections::BTreeSet;
 /// of cancels; more than this is an attack or a bug that costs us bandwidth.
 const UNASKED_MAX: u32 = 64;
 
+/// What a peer will have delivered within this time is not asked of another as well.
+const WORTH: Duration = Duration::from_millis(300);
+
 /// In the endgame, a peer whose rate is not known yet has this long before its blocks are asked of
 /// another as well.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -72,7 +75,7 @@ impl Torrent {
             match (mine, holder.backlog()) {
                 (_, None) => now.since(holder.waiting_since) > PATIENCE,
                 (None, Some(_)) => false,
-                (Some(mine), Some(theirs)) => mine.times(4) < theirs.times(3),
+                (Some(mine), Some(theirs)) => theirs > WORTH && mine.times(4) < theirs.times(3),
             }
         };
         self.picker.pick_copies(key, &peer.has, want, &worth, spans);
