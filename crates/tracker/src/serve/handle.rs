@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 /// Most files that a server holds besides the tracker's own pages.
 pub const MAX_FILES: usize = 1_024;
 
+/// What the clock shows when the server is made: what was saved by an earlier one lies before that,
+/// and a store knows no time before 0. More than the longest time that anything is kept.
+const HEAD_START: Duration = Duration::from_secs(10 * 86_400);
+
 /// Paths at which the tracker itself answers.
 const RESERVED: [&str; 5] = ["/", "/announce", "/scrape", "/health", "/stats.json"];
 
@@ -44,6 +48,8 @@ struct Shared {
     files: Mutex<BTreeMap<String, File>>,
     names: Mutex<BTreeMap<InfoHash, String>>,
     boards: Mutex<Vec<Arc<Board>>>,
+    /// Held by whoever writes the state.
+    saving: Mutex<()>,
     start: Instant,
 }
 
@@ -55,6 +61,7 @@ impl Handle {
             files: Mutex::default(),
             names: Mutex::default(),
             boards: Mutex::default(),
+            saving: Mutex::default(),
             start: Instant::now(),
         }))
     }
@@ -122,9 +129,10 @@ impl Handle {
         self.0.start.elapsed()
     }
 
-    /// The store's clock: milliseconds since the server was made.
+    /// The store's clock: milliseconds since [`HEAD_START`] before the server was made.
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.uptime().as_millis()).unwrap_or(u64::MAX)
+        let now = self.uptime() + HEAD_START;
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn store(&self) -> &Shards {
@@ -136,6 +144,11 @@ impl Handle {
         let board = Arc::<Board>::default();
         lock(&self.0.boards).push(Arc::clone(&board));
         board
+    }
+
+    /// The right to write the state, which one has at a time; waits for whoever has it.
+    pub(super) fn begin_saving(&self) -> MutexGuard<'_, ()> {
+        lock(&self.0.saving)
     }
 
     /// What came over UDP, and what became of it.

@@ -22,6 +22,7 @@ mod handle;
 mod http;
 mod pages;
 mod shards;
+mod snapshot;
 pub(crate) mod udp;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests;
 
 pub use config::{FileError, ServeConfig, ServeError, TrustIp};
 pub use handle::{Handle, MAX_FILES};
+pub use snapshot::{Restored, SnapshotError};
 pub use udp::UdpStats;
 
 use hyper::server::conn::http1;
@@ -38,13 +40,14 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, interval_at, sleep, timeout};
 
 /// Connections that the kernel holds for us until they are accepted: a fleet of a thousand hosts
 /// may start in the same second.
@@ -106,6 +109,15 @@ impl Server {
         self.handle.clone()
     }
 
+    /// Puts back the swarms of [`ServeConfig::state`], if there is such a file. One that is damaged is
+    /// put aside with a line in the log; an error is a file that cannot be opened.
+    pub fn restore(&self) -> Result<Option<Restored>, SnapshotError> {
+        match &self.config.state {
+            Some(path) => snapshot::restore(&self.handle, path),
+            None => Ok(None),
+        }
+    }
+
     /// Answers until `shutdown` is ready; then answers what was asked already, and ends.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
@@ -141,6 +153,7 @@ impl Server {
         };
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
+        let mut saver = Saver::new(&front);
         let mut expire = interval(EXPIRE_EVERY);
         expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -158,6 +171,7 @@ impl Server {
                         break;
                     }
                 }
+                () = saver.next() => {}
                 Some(ended) = connections.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "a connection's task failed");
@@ -171,6 +185,7 @@ impl Server {
         let _ = timeout(GRACE, all).await;
         // Threads look every 200 ms whether they should end.
         drop(udp);
+        saver.last().await;
         tracing::info!(%local_addr, "tracker ends");
     }
 }
@@ -248,6 +263,55 @@ impl Front {
             }
         }
         drop((client, permit));
+    }
+}
+
+/// Writes the state from time to time, beside everything else.
+struct Saver {
+    state: Option<PathBuf>,
+    handle: Handle,
+    every: Interval,
+}
+
+impl Saver {
+    fn new(front: &Front) -> Self {
+        // The first is due after the first interval, not at once.
+        let period = front.config.save_every.max(Duration::from_millis(10));
+        let mut every = interval_at(tokio::time::Instant::now() + period, period);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            state: front.config.state.clone(),
+            handle: front.handle.clone(),
+            every,
+        }
+    }
+
+    /// Waits until it is time, and begins. Never ready where there is no file to write. One at a time:
+    /// whoever comes while another writes waits for it.
+    async fn next(&mut self) {
+        let Some(path) = self.state.clone() else {
+            return std::future::pending().await;
+        };
+        self.every.tick().await;
+        let handle = self.handle.clone();
+        tokio::task::spawn_blocking(move || save(&handle, &path));
+    }
+
+    /// Once more, and to the end.
+    async fn last(self) {
+        if let Some(path) = self.state {
+            let written = tokio::task::spawn_blocking(move || save(&self.handle, &path));
+            let _ = written.await;
+        }
+    }
+}
+
+/// Writes the state. What goes wrong is logged, and the next time may go well.
+fn save(handle: &Handle, path: &Path) {
+    let _alone = handle.begin_saving();
+    match snapshot::save(handle, path) {
+        Ok(bytes) => tracing::debug!(bytes, path = %path.display(), "state saved"),
+        Err(error) => tracing::error!(%error, "the state could not be saved"),
     }
 }
 

@@ -4,7 +4,9 @@
 //! for the microsecond that an announce takes; walks that take longer go from part to part. The limits
 //! are on all parts together, so that a part may hold as much as it likes while the whole has room.
 
-use crate::swarm::{Announce, Answer, Config, Elsewhere, Sink, Stats, Store, SwarmStats, mix};
+use crate::swarm::{
+    Announce, Answer, Config, Elsewhere, SavedSwarm, Sink, Stats, Store, SwarmStats, mix,
+};
 use samara_proto::InfoHash;
 use samara_proto::tracker::{Refusal, ScrapeReply};
 use std::net::SocketAddr;
@@ -139,6 +141,21 @@ impl Shards {
 
     pub(super) fn register(&self, now: u64, info_hash: InfoHash, size: Option<u64>) {
         self.with(&info_hash, |store, _| store.register(now, info_hash, size));
+    }
+
+    /// How many parts there are.
+    pub(super) const PARTS: usize = SHARDS;
+
+    /// Appends what one part holds: see [`Store::save`].
+    pub(super) fn save(&self, part: usize, now: u64, out: &mut Vec<u8>) {
+        self.at(part, |store, _| store.save(now, out));
+    }
+
+    /// Puts a swarm back: see [`Store::restore`].
+    pub(super) fn restore(&self, now: u64, since: u64, saved: &SavedSwarm<'_>) -> u64 {
+        self.with(&saved.info_hash, |store, elsewhere| {
+            store.restore(now, since, saved, elsewhere)
+        })
     }
 
     /// The sum over all parts; some may be a moment older than others.

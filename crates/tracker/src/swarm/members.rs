@@ -113,6 +113,10 @@ impl Swarm {
         self.calm_since.age(now)
     }
 
+    pub(super) fn set_calm_since(&mut self, since: Tenth) {
+        self.calm_since = since;
+    }
+
     /// Notes that a peer has come, left or completed. The calm shrinks by that peer's share of a
     /// turnover: at once to nothing in a swarm of a few, little by little in a large one, where it
     /// comes to rest at the time that a quarter of the swarm takes to change.

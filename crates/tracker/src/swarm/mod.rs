@@ -40,6 +40,7 @@ mod members;
 mod pool;
 mod record;
 mod rng;
+mod saved;
 mod slab;
 mod store;
 mod table;
@@ -53,4 +54,5 @@ pub use config::Config;
 pub use record::Role;
 #[cfg(feature = "serve")]
 pub(crate) use record::mix;
+pub use saved::SavedSwarm;
 pub use store::{Announce, Elsewhere, PREFETCHES, PeerInfo, Stats, Store, SwarmStats};

@@ -155,7 +155,7 @@ pub struct Store {
     pub(super) config: Config,
     rng: Rng,
     /// Of the peers' indexes.
-    key: u64,
+    pub(super) key: u64,
     table: Table,
     pub(super) swarms: Slab<Swarm>,
     pub(super) larges: Slab<Large>,
@@ -386,13 +386,9 @@ impl Store {
             for left in 0..gone {
                 swarm.changed(now, after.all() + left, &self.config);
             }
-            let forgotten = after.all() == 0 && !swarm.registered() && {
-                let since = swarm.touched.age(now);
-                swarm.downloaded() == 0 || since >= self.config.empty_life
-            };
             self.count(before, after);
-            if forgotten {
-                self.forget(number);
+            if after.all() == 0 {
+                self.forget_if_stale(now, number);
             } else if let Some(rest) = rest {
                 self.cursor = (number, rest);
             }
@@ -435,7 +431,7 @@ impl Store {
         }
     }
 
-    fn number(&self, info_hash: &InfoHash) -> Option<u32> {
+    pub(super) fn number(&self, info_hash: &InfoHash) -> Option<u32> {
         self.table.find(info_hash, |number| {
             self.swarms
                 .get(number)
@@ -452,6 +448,17 @@ impl Store {
                 .map_or_else(InfoHash::default, |swarm| swarm.info_hash)
         });
         number
+    }
+
+    /// Forgets an empty swarm, unless it is to stay or its count of downloads is to be kept.
+    pub(super) fn forget_if_stale(&mut self, now: u64, number: u32) {
+        let stale = |swarm: &Swarm| {
+            let idle = swarm.touched.age(now);
+            !swarm.registered() && (swarm.downloaded() == 0 || idle >= self.config.empty_life)
+        };
+        if self.swarms.get(number).is_some_and(stale) {
+            self.forget(number);
+        }
     }
 
     /// Forgets a swarm, and whoever is still in it.

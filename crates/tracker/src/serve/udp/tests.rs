@@ -182,6 +182,11 @@ fn a_swarm_over_udp_in_both_families_and_http() {
             hashes: Hashes::packed(&hashes),
         });
         assert_eq!(counts, ReplyBody::Scrape(vec![[2, 1, 0], [0, 0, 0]]));
+        // Counted once a batch, which may be after its answers have been read here.
+        let patience = std::time::Instant::now() + Duration::from_secs(10);
+        while server.handle.udp_stats().scrapes < 1 && std::time::Instant::now() < patience {
+            std::thread::yield_now();
+        }
         let stats = server.handle.udp_stats();
         assert_eq!((stats.connects, stats.scrapes), (1, 1));
         assert_eq!((stats.bad_ids, stats.malformed), (0, 0));
