@@ -231,17 +231,22 @@ pub struct SeedCmd {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  samara tracker --http 0.0.0.0:6969             then announce to http://HOST:6969/announce")]
+  samara tracker --http 0.0.0.0:6969             then announce to http://HOST:6969/announce
+  samara tracker --udp 0.0.0.0:6969 --state tracker.state
+                                                 and to udp://HOST:6969/announce; a restart forgets nobody")]
 pub struct Tracker {
     /// Where to listen for HTTP
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:6969")]
     pub http: SocketAddr,
-    /// Where to listen for UDP (BEP 15): not there yet
+    /// Where to listen for UDP as well (BEP 15); may be repeated
     #[arg(long, value_name = "IP:PORT")]
-    pub udp: Option<SocketAddr>,
-    /// Threads [default: one a core]
+    pub udp: Vec<SocketAddr>,
+    /// Threads that answer over UDP, for each address [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
+    /// Keep the swarms in this file: written every minute and at the end, read at the start
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
     /// Also start a new download while the swarm has no seed
     #[arg(long)]
     pub allow_seedless: bool,

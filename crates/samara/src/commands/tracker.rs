@@ -2,7 +2,7 @@
 
 use super::App;
 use crate::args;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::host;
 use crate::out::Event;
 use crate::out::units::count;
@@ -12,24 +12,36 @@ use std::net::SocketAddr;
 
 /// Serves until it is stopped. A tracker is never done, so that a signal is its good end.
 pub async fn run(app: &App, args: args::Tracker) -> Result<(), Failure> {
-    if args.udp.is_some() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "--udp: trackers over UDP (BEP 15) are not there yet; use --http",
+    let server = bind_with(args).map_err(Failure::failed)?;
+    if let Some(restored) = server.restore().map_err(Failure::failed)? {
+        app.out.note(&format!(
+            "{} and {} are back from {} s ago",
+            count(restored.swarms, "swarm"),
+            count(restored.peers, "peer"),
+            restored.age.as_secs()
         ));
     }
-    let server = bind(args.http, args.allow_seedless).map_err(Failure::failed)?;
     let listen = server.local_addr();
     let announce = format!(
         "http://{}/announce",
         host::in_url(&host_for(listen, None), listen.port())
     );
+    let udp: Vec<String> = server
+        .udp_addrs()
+        .iter()
+        .map(|addr| {
+            let host = host::in_url(&host_for(*addr, None), addr.port());
+            format!("udp://{host}/announce")
+        })
+        .collect();
     app.out.event(&Event::TrackerReady {
         role: "tracker",
         listen,
         announce: &announce,
+        announce_udp: &udp,
     });
     app.out.result(&announce);
+    udp.iter().for_each(|url| app.out.result(url));
     app.out.note(&format!(
         "the tracker listens on {listen}; http://{listen}/ shows its swarms; press Ctrl-C to end"
     ));
@@ -54,7 +66,23 @@ pub async fn run(app: &App, args: args::Tracker) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A tracker with the program's settings.
+fn bind_with(args: args::Tracker) -> Result<Server, ServeError> {
+    let policy = swarm::Config {
+        allow_seedless: args.allow_seedless,
+        ..swarm::Config::default()
+    };
+    let defaults = ServeConfig::default();
+    Server::bind(ServeConfig {
+        listen: args.http,
+        udp: args.udp,
+        workers: args.workers.map_or(defaults.workers, usize::from),
+        state: args.state,
+        policy,
+        ..defaults
+    })
+}
+
+/// A tracker beside a seed, with the program's settings.
 pub fn bind(listen: SocketAddr, allow_seedless: bool) -> Result<Server, ServeError> {
     let policy = swarm::Config {
         allow_seedless,

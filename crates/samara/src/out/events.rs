@@ -17,6 +17,8 @@ pub enum Event<'a> {
         role: &'static str,
         listen: SocketAddr,
         announce: &'a str,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        announce_udp: &'a [String],
     },
     /// What other hosts are to run.
     Share {
@@ -223,6 +225,7 @@ mod tests {
             role: "tracker",
             listen: ([0, 0, 0, 0], 6969).into(),
             announce: "http://h/announce",
+            announce_udp: &[],
         };
         assert!(
             serde_json::to_string(&tracker)

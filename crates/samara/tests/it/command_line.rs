@@ -33,7 +33,7 @@ fn help_has_examples_and_wrong_usage_exits_with_2() {
         vec![],
         vec!["get"],
         vec!["get", "x", "--up-limit", "fast"],
-        vec!["tracker", "--udp", "127.0.0.1:0"],
+        vec!["tracker", "--udp", "nowhere"],
         vec!["get", "magnet:?dn=nothing"],
     ] {
         run(&mut samara(line)).expect_code(2);
