@@ -100,9 +100,11 @@ impl Inner {
     /// A torrent has ended.
     pub(crate) fn forget(&self, info: &Info) {
         let mut torrents = self.torrents();
-        for hash in info.info_hashes() {
-            torrents.remove(&hash);
-        }
+        let hash = info.info_hash();
+        let Some(gone) = torrents.get(&hash).cloned() else {
+            return;
+        };
+        torrents.retain(|_, torrent| !Arc::ptr_eq(torrent, &gone));
     }
 
     fn stop_accepting(&self) {
@@ -186,7 +188,7 @@ impl Session {
             return Err(NodeError::AlreadyAdded { name: info.name });
         }
         let shared = torrent::start(request, &self.0);
-        for hash in info.info_hashes() {
+        for hash in info.names_in_swarms() {
             torrents.insert(hash, Arc::clone(&shared));
         }
         Ok(Torrent(shared))

@@ -41,6 +41,8 @@ pub(crate) struct Setting {
     pub(crate) workers: Arc<Workers>,
     pub(crate) hash_threads: usize,
     pub(crate) announcer: Arc<Announcer>,
+    /// Hybrids are announced under the info-hash that aria2 computes too (decision 0004).
+    pub(crate) alias: Option<Arc<Announcer>>,
     pub(crate) peer_id: PeerId,
     pub(crate) listen: SocketAddr,
     pub(crate) down: Throttle,
@@ -52,19 +54,22 @@ impl Setting {
     pub(crate) fn new(request: &AddTorrent, session: &Arc<Inner>, shared: Arc<Shared>) -> Self {
         let own = |rate: Option<u64>| rate.map(|rate| Arc::new(Bucket::new(rate)));
         let info = &shared.info;
-        let announcer = Announcer {
-            http: Arc::clone(&session.http),
-            info_hash: info.info_hash(),
-            peer_id: session.peer_id,
-            listen: session.listen,
-            key: session.key,
-            size: Some(info.total()),
-            tracker_ids: Mutex::default(),
+        let announcer = |info_hash| {
+            Arc::new(Announcer {
+                http: Arc::clone(&session.http),
+                info_hash,
+                peer_id: session.peer_id,
+                listen: session.listen,
+                key: session.key,
+                size: Some(info.total()),
+                tracker_ids: Mutex::default(),
+            })
         };
         Self {
             workers: Arc::clone(&session.workers),
             hash_threads: session.hash_threads,
-            announcer: Arc::new(announcer),
+            announcer: announcer(info.info_hash()),
+            alias: info.hash_without_empty_keys().map(announcer),
             peer_id: session.peer_id,
             listen: session.listen,
             down: Throttle::new([session.down.clone(), own(request.down_limit)]),

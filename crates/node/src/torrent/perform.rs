@@ -105,10 +105,21 @@ impl Driver {
     fn announce(&mut self, words: Announce) {
         let url = self.tracker_url(words.tracker);
         let announcer = Arc::clone(&self.setting.announcer);
+        let alias = self.setting.alias.clone();
         let facts = self.setting.shared.facts.clone();
         self.errands.spawn(async move {
             let result = match url {
-                Some(url) => announcer.announce(&url, &words).await,
+                Some(url) => {
+                    // Whoever is in the swarm of that name finds us; we cannot dial them under ours,
+                    // so what the tracker says of it is of no use here.
+                    let elsewhere = async {
+                        match alias {
+                            Some(alias) => alias.announce(&url, &words).await.is_ok(),
+                            None => false,
+                        }
+                    };
+                    tokio::join!(announcer.announce(&url, &words), elsewhere).0
+                }
                 None => Err("no such tracker".to_owned()),
             };
             let _ = facts.send(Fact::Announced { words, result });

@@ -11,6 +11,12 @@ use crate::hash::{InfoHash, Sha1};
 use sha1::Digest;
 
 impl Info {
+    /// Every info-hash under which somebody may look for this torrent: [`Info::info_hashes`], and
+    /// for a hybrid the one that aria2 computes. Hashes all of [`Info::raw`]: ask once.
+    pub fn names_in_swarms(&self) -> impl Iterator<Item = InfoHash> {
+        self.info_hashes().chain(self.hash_without_empty_keys())
+    }
+
     /// The SHA-1 of the info dictionary written without its empty keys, on every level: the
     /// info-hash under which aria2 looks for this torrent. `None` where that is the true one, and for
     /// v2 torrents, which aria2 cannot use. Hashes all of [`Info::raw`]: ask once.

@@ -152,7 +152,7 @@ fn open(asked: Option<SocketAddr>, allow_seedless: bool) -> Result<Server, Serve
 /// Serves the .torrent; gives its path as it stands in a URL.
 fn publish(handle: &Handle, created: &Created) -> Result<String, Failure> {
     let info = &created.metainfo.info;
-    for hash in info.info_hashes() {
+    for hash in info.names_in_swarms() {
         handle.register(hash, &info.name, Some(info.total()));
     }
     let path = format!("/{}.torrent", info.name);

@@ -159,9 +159,20 @@ fn seeds_to_samara(client: Client, format: &str) {
     scene.assert_arrived(&into);
 }
 
+/// aria2 announces a hybrid under a name of its own; the downloader is found there, and dialled.
+fn hybrid_from_aria2() {
+    let scene = Scene::new("hybrid");
+    let _running = Client::Aria2.seed(&scene.job("aria2", 7002, scene.source().to_owned()));
+    let (into, get) = scene.get(3, &["--seed", "none"]);
+    get.end().expect_code(0);
+    scene.assert_arrived(&into);
+}
+
 #[test]
 fn aria2_downloads_from_samara() {
     downloads_from_samara(Client::Aria2, "v1");
+    // Under the wrong info-hash that it computes for hybrids (decision 0004).
+    downloads_from_samara(Client::Aria2, "hybrid");
 }
 
 #[test]
@@ -179,6 +190,7 @@ fn libtorrent_downloads_from_samara() {
 #[test]
 fn samara_downloads_from_aria2() {
     seeds_to_samara(Client::Aria2, "v1");
+    hybrid_from_aria2();
 }
 
 #[test]

@@ -140,6 +140,7 @@ fn child_that_is_killed() {
 
 /// Killed under load, over and over: what was announced an instant before the last snapshot is there
 /// again, and the file is whole every time.
+// long: one story, told in order: load, kill, restart, compare
 #[test]
 fn killed_under_load_it_comes_back_with_the_last_snapshot() {
     use samara_proto::tracker::udp::{Options, Reply, ReplyBody, Request, UdpAnnounce};
