@@ -48,6 +48,7 @@ fn main() {
         (1, 100_000),
         (1_000, 200_000),
         (200_000, 400_000),
+        (1_000_000, 2_000_000),
     ] {
         let before = resident();
         let mut store = Store::new(Config::default(), 1);

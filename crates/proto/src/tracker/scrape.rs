@@ -23,6 +23,8 @@ pub struct ScrapeCounts {
     pub downloaded: u32,
     /// Leeches.
     pub incomplete: u32,
+    /// Leeches that want more than they have (BEP 21); `None` if the tracker does not say.
+    pub downloaders: Option<u32>,
 }
 
 /// The counts of all swarms that were asked about and are known.
@@ -86,6 +88,9 @@ impl ScrapeReply {
                     files.key(hash.0).dict(|d| {
                         d.key("complete").int(counts.complete.into());
                         d.key("downloaded").int(counts.downloaded.into());
+                        if let Some(downloaders) = counts.downloaders {
+                            d.key("downloaders").int(downloaders.into());
+                        }
                         d.key("incomplete").int(counts.incomplete.into());
                     });
                 }
@@ -117,6 +122,7 @@ impl ScrapeReply {
                     complete: count("complete"),
                     downloaded: count("downloaded"),
                     incomplete: count("incomplete"),
+                    downloaders: counts.count("downloaders"),
                 };
                 Some((InfoHash::from_slice(key)?, counts))
             })
@@ -197,6 +203,7 @@ mod tests {
             complete: 1,
             downloaded: 2,
             incomplete: 3,
+            downloaders: Some(2),
         };
         let reply = ScrapeReply {
             files: vec![(InfoHash([1; 20]), counts), (InfoHash([0xff; 20]), counts)],

@@ -247,6 +247,12 @@ pub struct Tracker {
     /// Keep the swarms in this file: written every minute and at the end, read at the start
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// Serve only the info-hashes in this file, one a line; read again at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub allow: Option<PathBuf>,
+    /// Serve none of the info-hashes in this file; read again at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub deny: Option<PathBuf>,
     /// Also start a new download while the swarm has no seed
     #[arg(long)]
     pub allow_seedless: bool,

@@ -6,13 +6,20 @@ use crate::exit::Failure;
 use crate::host;
 use crate::out::Event;
 use crate::out::units::count;
-use samara_tracker::serve::{ServeConfig, ServeError, Server};
+use samara_tracker::serve::{Access, AccessError, Handle, ServeConfig, ServeError, Server};
 use samara_tracker::swarm;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Serves until it is stopped. A tracker is never done, so that a signal is its good end.
 pub async fn run(app: &App, args: args::Tracker) -> Result<(), Failure> {
+    let lists = Lists {
+        allow: args.allow.clone(),
+        deny: args.deny.clone(),
+    };
+    let access = lists.read().map_err(Failure::failed)?;
     let server = bind_with(args).map_err(Failure::failed)?;
+    server.handle().set_access(access);
     if let Some(restored) = server.restore().map_err(Failure::failed)? {
         app.out.note(&format!(
             "{} and {} are back from {} s ago",
@@ -47,11 +54,13 @@ pub async fn run(app: &App, args: args::Tracker) -> Result<(), Failure> {
     ));
     let handle = server.handle();
     let stop = app.stop.clone();
+    let reload = tokio::spawn(lists.follow(app.clone(), handle.clone()));
     server
         .run(async move {
             stop.asked().await;
         })
         .await;
+    reload.abort();
     let stats = handle.stats();
     app.out.note(&format!(
         "{} answered, {} made",
@@ -64,6 +73,46 @@ pub async fn run(app: &App, args: args::Tracker) -> Result<(), Failure> {
         complete: true,
     });
     Ok(())
+}
+
+/// Files that say which swarms are served.
+struct Lists {
+    allow: Option<PathBuf>,
+    deny: Option<PathBuf>,
+}
+
+impl Lists {
+    fn read(&self) -> Result<Access, AccessError> {
+        Access::read(self.allow.as_deref(), self.deny.as_deref())
+    }
+
+    /// Reads them again at every SIGHUP. If that fails, what was read before stays in force.
+    #[cfg(unix)]
+    async fn follow(self, app: App, handle: Handle) {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                let words = format!("the lists cannot be reloaded: {error}");
+                app.out.warning(&words);
+                return;
+            }
+        };
+        while hangup.recv().await.is_some() {
+            match self.read() {
+                Ok(access) => {
+                    handle.set_access(access);
+                    app.out.note("the lists were read again");
+                }
+                Err(error) => app
+                    .out
+                    .warning(&format!("{error}; the old lists stay in force")),
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn follow(self, _: App, _: Handle) {}
 }
 
 fn bind_with(args: args::Tracker) -> Result<Server, ServeError> {

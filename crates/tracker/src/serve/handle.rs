@@ -1,14 +1,16 @@
 //! What the server's connections and its owner share.
 
+use super::access::Access;
 use super::config::{FileError, ServeConfig};
 use super::shards::Shards;
 use super::udp::{Board, UdpStats};
 use crate::swarm::{Stats, SwarmStats};
 use bytes::Bytes;
 use samara_proto::InfoHash;
-use samara_proto::tracker::percent_encode;
+use samara_proto::tracker::{Refusal, RetryIn, percent_encode};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,15 @@ pub const MAX_FILES: usize = 1_024;
 const HEAD_START: Duration = Duration::from_secs(10 * 86_400);
 
 /// Paths at which the tracker itself answers.
-const RESERVED: [&str; 5] = ["/", "/announce", "/scrape", "/health", "/stats.json"];
+const RESERVED: [&str; 7] = [
+    "/",
+    "/announce",
+    "/scrape",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/stats.json",
+];
 
 /// A file that the server gives to whoever asks: a `.torrent`, say.
 #[derive(Clone, Debug)]
@@ -48,6 +58,12 @@ struct Shared {
     files: Mutex<BTreeMap<String, File>>,
     names: Mutex<BTreeMap<InfoHash, String>>,
     boards: Mutex<Vec<Arc<Board>>>,
+    access: Mutex<Arc<Access>>,
+    /// Whether [`Access`] lets everybody in, so that nobody has to ask it.
+    is_open: AtomicBool,
+    ending: AtomicBool,
+    /// Announces that were turned away before the store saw them.
+    denied: AtomicU64,
     /// Held by whoever writes the state.
     saving: Mutex<()>,
     start: Instant,
@@ -61,6 +77,10 @@ impl Handle {
             files: Mutex::default(),
             names: Mutex::default(),
             boards: Mutex::default(),
+            access: Mutex::default(),
+            is_open: AtomicBool::new(true),
+            ending: AtomicBool::new(false),
+            denied: AtomicU64::new(0),
             saving: Mutex::default(),
             start: Instant::now(),
         }))
@@ -111,6 +131,39 @@ impl Handle {
         lock(&self.0.files).remove(&path).is_some()
     }
 
+    /// From now on, serves the swarms that `access` lets in and no others. Those that were served
+    /// before and are not any more fade away.
+    pub fn set_access(&self, access: Access) {
+        let is_open = access.is_open();
+        *lock(&self.0.access) = Arc::new(access);
+        self.0.is_open.store(is_open, Ordering::Release);
+    }
+
+    /// Whether a swarm may be announced to.
+    pub(super) fn admits(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
+        if self.0.is_open.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let access = Arc::clone(&lock(&self.0.access));
+        if access.admits(info_hash) {
+            return Ok(());
+        }
+        self.0.denied.fetch_add(1, Ordering::Relaxed);
+        Err(Refusal {
+            reason: "this tracker does not serve this torrent".into(),
+            retry_in: Some(RetryIn::Never),
+        })
+    }
+
+    /// Whether it answers, and does not end.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.0.ending.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_ending(&self) {
+        self.0.ending.store(true, Ordering::Relaxed);
+    }
+
     /// One swarm in numbers; `None` if it is neither registered nor announced to.
     #[must_use]
     pub fn swarm(&self, info_hash: InfoHash) -> Option<SwarmStats> {
@@ -120,7 +173,11 @@ impl Handle {
     /// The whole tracker in numbers.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.store().stats()
+        let stats = self.store().stats();
+        Stats {
+            refusals: stats.refusals + self.0.denied.load(Ordering::Relaxed),
+            ..stats
+        }
     }
 
     /// Time since the server was made.

@@ -39,6 +39,9 @@ pub(super) fn answer<B: Body>(
         "/announce" => bencode(announce(handle, trust, client, query)),
         "/scrape" => bencode(scrape(handle, query)),
         "/health" => text(StatusCode::OK, "ok\n"),
+        "/ready" if handle.is_ready() => text(StatusCode::OK, "ready\n"),
+        "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
+        "/metrics" => page("text/plain; version=0.0.4", pages::metrics(handle)),
         "/" => page("text/html; charset=utf-8", pages::status(handle)),
         "/stats.json" => page("application/json", pages::stats_json(handle)),
         path => file(handle, path),
@@ -56,6 +59,7 @@ fn announce(
         retry_in: Some(RetryIn::Never),
     })?;
     let announce = locate(trust, client, &request);
+    handle.admits(&announce.info_hash)?;
     let now = handle.now();
     let mut listed = Listed::default();
     let answer = handle.store().announce(now, &announce, &mut listed)?;

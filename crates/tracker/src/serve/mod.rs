@@ -12,11 +12,12 @@
 //! # Ok(()) }
 //! ```
 //!
-//! `/announce` and `/scrape` are the tracker, `/` and `/stats.json` say how it is, `/health` that it
-//! is, and the owner may add files. Policy lives in [`crate::swarm`]; here are sockets and limits.
+//! `/announce` and `/scrape` are the tracker; `/`, `/stats.json` and `/metrics` say how it is,
+//! `/health` that it is, and `/ready` that it does not end; the owner may add files. Policy lives in [`crate::swarm`]; here are sockets and limits.
 //! It stands on hyper rather than on a web framework because the limits are the point: time for a
 //! head, life of a connection, connections at a time and from one address.
 
+mod access;
 mod config;
 mod handle;
 mod http;
@@ -28,6 +29,7 @@ pub(crate) mod udp;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, AccessError, MAX_LISTED};
 pub use config::{FileError, ServeConfig, ServeError, TrustIp};
 pub use handle::{Handle, MAX_FILES};
 pub use snapshot::{Restored, SnapshotError};
@@ -179,6 +181,7 @@ impl Server {
                 }
             }
         }
+        front.handle.set_ending();
         drop(listener);
         let _ = stop.send(());
         let all = async { while connections.join_next().await.is_some() {} };

@@ -28,6 +28,7 @@ pub(super) fn status(handle: &Handle) -> String {
         ("Announces answered", stats.announces.to_string()),
         ("Announces refused", stats.refusals.to_string()),
         ("Scrapes answered", stats.scrapes.to_string()),
+        ("Packets over UDP", handle.udp_stats().received.to_string()),
     ] {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
@@ -103,6 +104,85 @@ pub(super) fn stats_json(handle: &Handle) -> String {
     )
 }
 
+/// `/metrics`: the same for Prometheus (text format 0.0.4).
+pub(super) fn metrics(handle: &Handle) -> String {
+    let stats = handle.stats();
+    let udp = handle.udp_stats();
+    let mut out = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "# HELP samara_tracker_{name} {help}");
+        let _ = writeln!(out, "# TYPE samara_tracker_{name} {kind}");
+        for (labels, value) in values {
+            let _ = writeln!(out, "samara_tracker_{name}{labels} {value}");
+        }
+    };
+    let leeches = stats.leeches - stats.waiting.min(stats.leeches);
+    family(
+        "uptime_seconds",
+        "gauge",
+        "Time since the tracker was started.",
+        &[("", handle.uptime().as_secs())],
+    );
+    family("swarms", "gauge", "Swarms known.", &[("", stats.swarms)]);
+    family(
+        "peers",
+        "gauge",
+        "Peers in all swarms, by what they are.",
+        &[
+            ("{role=\"seed\"}", stats.seeds),
+            ("{role=\"leech\"}", leeches),
+            ("{role=\"waiting\"}", stats.waiting),
+        ],
+    );
+    family(
+        "announces_total",
+        "counter",
+        "Announces over HTTP and UDP.",
+        &[
+            ("{result=\"answered\"}", stats.announces),
+            ("{result=\"refused\"}", stats.refusals),
+        ],
+    );
+    for (name, help, value) in [
+        ("scrapes_total", "Scrapes over HTTP and UDP.", stats.scrapes),
+        ("downloads_total", "Downloads completed.", stats.downloaded),
+        (
+            "evictions_total",
+            "Peers and swarms that made room for others.",
+            stats.evictions,
+        ),
+        (
+            "udp_packets_total",
+            "Packets that came over UDP.",
+            udp.received,
+        ),
+        ("udp_unsent_total", "Answers not sent.", udp.unsent),
+    ] {
+        family(name, "counter", help, &[("", value)]);
+    }
+    family(
+        "udp_requests_total",
+        "counter",
+        "Requests over UDP that were answered.",
+        &[
+            ("{action=\"connect\"}", udp.connects),
+            ("{action=\"announce\"}", udp.announces),
+            ("{action=\"scrape\"}", udp.scrapes),
+        ],
+    );
+    family(
+        "udp_dropped_total",
+        "counter",
+        "Packets that were not answered.",
+        &[
+            ("{reason=\"malformed\"}", udp.malformed),
+            ("{reason=\"connection_id\"}", udp.bad_ids),
+        ],
+    );
+    out
+}
+
 fn uptime(uptime: Duration) -> String {
     let seconds = uptime.as_secs();
     let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
@@ -168,6 +248,23 @@ mod tests {
         let stats = stats_json(&handle);
         assert!(stats.contains(r#""name":"<script>\"a\\b"#), "{stats}");
         assert!(stats.contains("\\u000a&'\""), "{stats}");
+    }
+
+    /// Every line is a comment or a name with a number, and every name has been explained.
+    #[test]
+    fn metrics_are_what_prometheus_reads() {
+        let text = metrics(&Handle::new(&ServeConfig::default()));
+        let mut explained = String::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                explained = rest.split(' ').next().expect("a name").to_owned();
+            } else if !line.starts_with("# HELP ") {
+                let (name, value) = line.rsplit_once(' ').expect("a value");
+                assert_eq!(name.split('{').next(), Some(explained.as_str()));
+                assert!(value.parse::<u64>().is_ok(), "{line}");
+            }
+        }
+        assert!(text.contains("\nsamara_tracker_peers{role=\"seed\"} 0\n"));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::swarm;
-use samara_proto::tracker::{AnnounceReply, AnnounceRequest, Event, ReplyError, ScrapeReply};
+use samara_proto::tracker::{
+    AnnounceReply, AnnounceRequest, Event, ReplyError, RetryIn, ScrapeReply,
+};
 use samara_proto::{InfoHash, PeerId};
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -196,6 +198,10 @@ async fn pages_files_and_nothing() {
     let (status, page) = get(server.addr, "/").await;
     assert_eq!(status, 200);
     assert!(String::from_utf8_lossy(&page).contains("Big &lt;film&gt;.iso"));
+    assert_eq!(get(server.addr, "/ready").await.0, 200);
+    let (status, metrics) = get(server.addr, "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.starts_with(b"# HELP samara_tracker_"));
     let (status, json) = get(server.addr, "/stats.json").await;
     assert_eq!(status, 200);
     assert!(json.starts_with(b"{\"uptime_seconds\":"));
@@ -209,6 +215,38 @@ async fn pages_files_and_nothing() {
     ] {
         assert_eq!(get(server.addr, nothing).await.0, 404, "{nothing}");
     }
+}
+
+#[tokio::test]
+async fn a_list_is_obeyed_from_the_moment_it_is_set_and_as_often_as_it_is() {
+    let server = start(|_| {});
+    let file = std::env::temp_dir().join(format!("samara-list-{}", std::process::id()));
+    for round in 0..3 {
+        std::fs::write(&file, format!("{HASH} ours\n")).expect("written");
+        let deny = Access::read(None, Some(&file)).expect("read");
+        server.handle.set_access(deny);
+        match announce(server.addr, &request(1, 0)).await {
+            Err(ReplyError::Refused(refusal)) => {
+                assert!(refusal.reason.contains("does not serve"), "{round}");
+                assert_eq!(refusal.retry_in, Some(RetryIn::Never));
+            }
+            other => panic!("{other:?}"),
+        }
+        let allow = Access::read(Some(&file), None).expect("read");
+        server.handle.set_access(allow);
+        announce(server.addr, &request(1, 0))
+            .await
+            .expect("allowed");
+        let other = AnnounceRequest {
+            info_hash: InfoHash([1; 20]),
+            ..request(1, 0)
+        };
+        assert!(announce(server.addr, &other).await.is_err());
+        server.handle.set_access(Access::default());
+        announce(server.addr, &other).await.expect("open");
+    }
+    assert_eq!(server.handle.stats().refusals, 6);
+    let _ = std::fs::remove_file(&file);
 }
 
 #[tokio::test]

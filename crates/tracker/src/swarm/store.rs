@@ -551,6 +551,7 @@ impl SwarmStats {
             complete: self.seeds,
             downloaded: self.downloaded,
             incomplete: self.leeches,
+            downloaders: Some(self.leeches.saturating_sub(self.paused)),
         }
     }
 }

@@ -237,6 +237,7 @@ impl Worker {
             event: said.event,
             numwant: said.numwant.map(|want| want.min(fits)),
         };
+        self.handle.admits(&said.info_hash)?;
         // The head is written last: its numbers are known only then.
         out.push(&[0; ANNOUNCE_REPLY_HEAD]);
         let answer = self.handle.store().announce(now.store, &announce, out)?;

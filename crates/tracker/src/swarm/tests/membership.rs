@@ -118,6 +118,8 @@ fn a_partial_seed_is_counted_and_told_of_leeches_only() {
     assert_eq!(paused_now(&store), Some((51, 49)));
     say(&mut store, 1, &with(&leech(11), Event::Stopped, 5));
     assert_eq!(paused_now(&store), Some((50, 48)));
+    let counts = store.scrape(&[HASH]).get(HASH).expect("known");
+    assert_eq!((counts.incomplete, counts.downloaders), (50, Some(2)));
 }
 
 #[test]
