@@ -135,6 +135,8 @@ impl Torrent {
             return;
         };
         if self.phase == Phase::Seeding && peer.is_seed() {
+            // There is another full copy: nothing is to be hidden any more.
+            self.reveal.stop_hiding();
             return self.hang_up(now, key, Goodbye::BothSeeds, out);
         }
         self.update_interest(now, key, out);
