@@ -1,8 +1,10 @@
 //! A BitTorrent tracker: who is in each swarm, and the servers that say so.
 //!
-//! [`swarm`] is the membership table and its policy, pure; `serve` puts it on sockets. The simulator
-//! uses the first without the second (`default-features = false`).
+//! [`swarm`] is the membership table and its policy, pure; `serve` puts it on sockets, and `guard` limits
+//! what one client may ask for. The simulator uses the first alone (`default-features = false`).
 
+#[cfg(feature = "serve")]
+pub mod guard;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod swarm;

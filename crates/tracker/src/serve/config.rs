@@ -1,5 +1,6 @@
 //! What the server can be told, and why it may not start.
 
+use crate::guard::Limits;
 use crate::swarm;
 use std::error::Error;
 use std::fmt;
@@ -62,8 +63,9 @@ pub struct ServeConfig {
     /// Connections at a time; more wait in the kernel's queue (1,024) until one is free. Below the
     /// 1,024 files that a process may usually have open, with room for the peers beside it.
     pub max_connections: usize,
-    /// Connections at a time from one address, loopback excepted; more are closed at once.
-    pub max_per_address: usize,
+    /// How much one client may ask for, over HTTP and UDP together. Connections beyond its own are
+    /// closed at once.
+    pub limits: Limits,
     /// Time for the head of a request to arrive whole, and for which a connection may be idle
     /// between two. Long enough that a leech that waits for a seed (2 s) keeps its connection.
     pub head_timeout: Duration,
@@ -87,7 +89,7 @@ impl Default for ServeConfig {
             seed: None,
             trust_ip: TrustIp::Never,
             max_connections: 512,
-            max_per_address: 256,
+            limits: Limits::default(),
             head_timeout: Duration::from_secs(10),
             connection_life: Duration::from_secs(600),
             max_head: 16 * 1024,

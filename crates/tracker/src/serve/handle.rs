@@ -4,6 +4,7 @@ use super::access::Access;
 use super::config::{FileError, ServeConfig};
 use super::shards::Shards;
 use super::udp::{Board, UdpStats};
+use crate::guard::{Guard, GuardStats};
 use crate::swarm::{Stats, SwarmStats};
 use bytes::Bytes;
 use samara_proto::InfoHash;
@@ -58,6 +59,7 @@ struct Shared {
     files: Mutex<BTreeMap<String, File>>,
     names: Mutex<BTreeMap<InfoHash, String>>,
     boards: Mutex<Vec<Arc<Board>>>,
+    guard: Guard,
     access: Mutex<Arc<Access>>,
     /// Whether [`Access`] lets everybody in, so that nobody has to ask it.
     is_open: AtomicBool,
@@ -77,6 +79,7 @@ impl Handle {
             files: Mutex::default(),
             names: Mutex::default(),
             boards: Mutex::default(),
+            guard: Guard::new(&config.limits, random()),
             access: Mutex::default(),
             is_open: AtomicBool::new(true),
             ending: AtomicBool::new(false),
@@ -194,6 +197,17 @@ impl Handle {
 
     pub(super) fn store(&self) -> &Shards {
         &self.0.store
+    }
+
+    /// Who may ask for how much. All servers of this tracker ask it.
+    pub(super) fn guard(&self) -> &Guard {
+        &self.0.guard
+    }
+
+    /// Who was turned away because of a limit.
+    #[must_use]
+    pub fn guard_stats(&self) -> GuardStats {
+        self.0.guard.stats()
     }
 
     /// A place where one more thread shows its counts.

@@ -3,6 +3,7 @@
 use super::config::TrustIp;
 use super::handle::Handle;
 use super::pages;
+use crate::guard::Limit;
 use crate::swarm::{Announce, Listed};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -34,6 +35,9 @@ pub(super) fn answer<B: Body>(
         let words = "requests have no body here\n";
         return closing(text(StatusCode::PAYLOAD_TOO_LARGE, words));
     }
+    if let Err(limit) = handle.guard().request(handle.now(), client) {
+        return closing(bencode(Err(refused_by(limit))));
+    }
     let query = request.uri().query().unwrap_or("");
     match request.uri().path() {
         "/announce" => bencode(announce(handle, trust, client, query)),
@@ -61,12 +65,17 @@ fn announce(
     let announce = locate(trust, client, &request);
     handle.admits(&announce.info_hash)?;
     let now = handle.now();
+    let addr = SocketAddr::new(announce.source, announce.port);
+    handle
+        .guard()
+        .announce(now, &announce.info_hash, addr)
+        .map_err(refused_by)?;
     let mut listed = Listed::default();
     let answer = handle.store().announce(now, &announce, &mut listed)?;
     let reply = answer.reply(listed, announce.source);
     tracing::debug!(
         swarm = %announce.info_hash,
-        peer = %SocketAddr::new(announce.source, announce.port),
+        peer = %addr,
         event = ?announce.event,
         left = announce.left,
         told = reply.peers.len(),
@@ -74,6 +83,15 @@ fn announce(
         "announce"
     );
     Ok(reply.encode(Form::wanted(request.compact, request.no_peer_id)))
+}
+
+/// To one that asks too often. Its next announce is a minute away, which is the shortest that BEP 31
+/// can say.
+fn refused_by(limit: Limit) -> Refusal {
+    Refusal {
+        reason: limit.words().into(),
+        retry_in: Some(RetryIn::Minutes(1)),
+    }
 }
 
 /// Where the peer is: where its connection comes from, or where it says if that is trusted.

@@ -35,16 +35,16 @@ pub use handle::{Handle, MAX_FILES};
 pub use snapshot::{Restored, SnapshotError};
 pub use udp::UdpStats;
 
+use crate::guard::Place;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -148,7 +148,6 @@ impl Server {
         let (stop, stopping) = watch::channel(());
         let front = Front {
             permits: Arc::new(Semaphore::new(config.max_connections)),
-            clients: Arc::new(Clients::new(config.max_per_address)),
             config: Arc::new(config),
             handle,
             stopping,
@@ -197,7 +196,6 @@ impl Server {
 #[derive(Clone)]
 struct Front {
     permits: Arc<Semaphore>,
-    clients: Arc<Clients>,
     config: Arc<ServeConfig>,
     handle: Handle,
     stopping: watch::Receiver<()>,
@@ -214,11 +212,14 @@ impl Front {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         match listener.accept().await {
             Ok((stream, addr)) => {
-                let client = self.clients.enter(addr.ip().to_canonical());
-                if client.is_none() {
-                    tracing::debug!(%addr, "too many connections from one address");
+                let ip = addr.ip().to_canonical();
+                match self.handle.guard().connect(ip) {
+                    Ok(place) => Some((stream, Client { ip, _place: place }, permit)),
+                    Err(limit) => {
+                        tracing::debug!(%addr, ?limit, "too many connections");
+                        None
+                    }
                 }
-                Some((stream, client?, permit))
             }
             Err(error) => {
                 if !is_aborted(&error) {
@@ -318,51 +319,10 @@ fn save(handle: &Handle, path: &Path) {
     }
 }
 
-/// Connections by address.
-struct Clients {
-    limit: usize,
-    open: Mutex<BTreeMap<IpAddr, usize>>,
-}
-
-/// One connection of an address; counted until it is dropped.
+/// Who is at the other end, and the place that it takes.
 struct Client {
     ip: IpAddr,
-    clients: Arc<Clients>,
-}
-
-impl Clients {
-    fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            open: Mutex::default(),
-        }
-    }
-
-    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Client> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(ip).or_default();
-        if *count >= self.limit && !ip.is_loopback() {
-            return None;
-        }
-        *count += 1;
-        Some(Client {
-            ip,
-            clients: Arc::clone(self),
-        })
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let open = &self.clients.open;
-        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.ip);
-            }
-        }
-    }
+    _place: Place,
 }
 
 fn open(listen: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {

@@ -180,6 +180,25 @@ pub(super) fn metrics(handle: &Handle) -> String {
             ("{reason=\"connection_id\"}", udp.bad_ids),
         ],
     );
+    let guard = handle.guard_stats();
+    family(
+        "limited_total",
+        "counter",
+        "Requests and connections turned away because of a limit.",
+        &[
+            ("{what=\"request\",limit=\"address\"}", guard.address),
+            ("{what=\"request\",limit=\"network\"}", guard.network),
+            ("{what=\"announce\",limit=\"peer\"}", guard.peer),
+            (
+                "{what=\"connection\",limit=\"address\"}",
+                guard.address_connections,
+            ),
+            (
+                "{what=\"connection\",limit=\"network\"}",
+                guard.network_connections,
+            ),
+        ],
+    );
     out
 }
 
