@@ -216,38 +216,17 @@ impl Picker {
         self.bands.order().is_empty() && self.with_free.is_empty() && !self.partials.is_empty()
     }
 
-    /// In the endgame: appends up to `want` spans that others were asked for, where `worth` says that
-    /// asking `who` as well is likely to be faster than waiting for that other.
-    pub(crate) fn pick_copies(
-        &mut self,
-        who: PeerKey,
-        bits: &Bitfield,
-        want: usize,
-        worth: &dyn Fn(PeerKey) -> bool,
-        out: &mut Vec<Span>,
-    ) {
-        if !self.is_endgame() {
-            return;
-        }
-        // Starting at a random piece keeps several idle peers from asking for the same blocks.
-        let skip = self.rng.below(self.partials.len() as u32) as usize;
-        let keys: Vec<u32> = self.partials.keys().copied().collect();
-        let goal = out.len() + want;
-        for piece in keys.iter().cycle().skip(skip).take(keys.len()).copied() {
-            if out.len() >= goal {
-                return;
-            }
-            let geometry = &self.geometry;
-            if let Some(partial) = self.partials.get_mut(&piece)
-                && bits.get(piece)
-                && partial.may_be_asked_of(who)
-            {
-                let left = goal - out.len();
-                partial.take_copies(who, left, self.limits.copies, worth, |block| {
-                    out.push(geometry.block_span(piece, block));
-                });
-            }
-        }
+    /// In the endgame: marks a block that another was asked for as asked of `who` too, who has `bits`.
+    /// False if it must not be: it is here, or as many copies are out as may be.
+    pub(crate) fn copy(&mut self, who: PeerKey, bits: &Bitfield, span: Span) -> bool {
+        let endgame = self.is_endgame();
+        let Some(partial) = self.partials.get_mut(&span.piece) else {
+            return false;
+        };
+        endgame
+            && bits.get(span.piece)
+            && partial.may_be_asked_of(who)
+            && partial.copy(span.block(), who, self.limits.copies)
     }
 
     /// Of the begun pieces that the peer has and that `fit`, the one nearest to its end: it can be passed

@@ -79,34 +79,18 @@ impl Partial {
         }
     }
 
-    /// Marks blocks that others were asked for as asked of `who` too, where `worth` says so of the
-    /// peer asked first and fewer than `copies` are out.
-    pub(super) fn take_copies(
-        &mut self,
-        who: PeerKey,
-        want: usize,
-        copies: usize,
-        worth: &dyn Fn(PeerKey) -> bool,
-        mut each: impl FnMut(u32),
-    ) -> usize {
-        let mut taken = 0;
-        for (index, block) in self.blocks.iter_mut().enumerate() {
-            if taken == want {
-                break;
-            }
-            let out = block.asked.iter().flatten().count();
-            let Some(first) = block.asked[0] else {
-                continue;
-            };
-            let mine = block.asked.contains(&Some(who));
-            if block.giver.is_some() || mine || out >= copies.min(COPIES_MAX) || !worth(first) {
-                continue;
-            }
-            block.asked[out] = Some(who);
-            taken += 1;
-            each(index as u32);
+    /// Marks a block that another was asked for as asked of `who` too, if fewer than `copies` are out.
+    pub(super) fn copy(&mut self, index: u32, who: PeerKey, copies: usize) -> bool {
+        let Some(block) = self.blocks.get_mut(index as usize) else {
+            return false;
+        };
+        let out = block.asked.iter().flatten().count();
+        let mine = block.asked.contains(&Some(who));
+        if block.giver.is_some() || mine || out == 0 || out >= copies.min(COPIES_MAX) {
+            return false;
         }
-        taken
+        block.asked[out] = Some(who);
+        true
     }
 
     /// `who` will not send `index` any more.

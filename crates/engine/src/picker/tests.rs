@@ -176,16 +176,16 @@ fn endgame_copies_are_bounded_and_cancelled() {
     let mut p = picker("1", " ", 0, 1);
     assert_eq!(pick(&mut p, 1, "*", 9), [(0, 0), (0, 1)]);
     assert!(p.is_endgame());
-    let copies = |p: &mut Picker, who, worth: bool| {
-        let mut out = Vec::new();
-        p.pick_copies(PeerKey(who), &bits("*"), 9, &|_| worth, &mut out);
+    let copies = |p: &mut Picker, who, has: &str| {
+        let spans = [span(p, 0, 0), span(p, 0, 1)];
+        let taken = spans.map(|span| p.copy(PeerKey(who), &bits(has), span));
         p.check();
-        out.len()
+        taken.iter().filter(|taken| **taken).count()
     };
-    assert_eq!(copies(&mut p, 2, false), 0);
-    assert_eq!(copies(&mut p, 2, true), 2);
-    assert_eq!(copies(&mut p, 2, true), 0, "never twice to the same peer");
-    assert_eq!(copies(&mut p, 3, true), 0, "never more than two copies");
+    assert_eq!(copies(&mut p, 2, " "), 0, "it does not have the piece");
+    assert_eq!(copies(&mut p, 2, "*"), 2);
+    assert_eq!(copies(&mut p, 2, "*"), 0, "never twice to the same peer");
+    assert_eq!(copies(&mut p, 3, "*"), 0, "never more than two copies");
     let got = receive(&mut p, 2, 0, 0);
     assert_eq!(
         got,
@@ -279,7 +279,12 @@ fn random_walks_keep_the_invariants_and_finish() {
                     1 + rng.below(4) as usize,
                     &mut picked,
                 ),
-                2 => p.pick_copies(PeerKey(who), &full, 2, &|_| true, &mut picked),
+                2 => picked.extend(
+                    out.iter()
+                        .map(|(_, span)| *span)
+                        .filter(|span| p.copy(PeerKey(who), &full, *span))
+                        .take(2),
+                ),
                 3 if !out.is_empty() => {
                     let (who, span) = out.swap_remove(rng.below(out.len() as u32) as usize);
                     p.release(PeerKey(who), span);

@@ -6,6 +6,7 @@ use crate::io::{Event, Goodbye, Output, Outputs, PeerKey, Phase, PieceOutcome};
 use crate::peer::Asked;
 use crate::picker::Received;
 use crate::time::{Duration, Instant, time_for};
+use core::cmp::Reverse;
 use core::net::SocketAddr;
 use samara_proto::wire::Message;
 use samara_proto::{BLOCK, Span};
@@ -21,6 +22,9 @@ const WORTH: Duration = Duration::from_millis(300);
 /// In the endgame, a peer whose rate is not known yet has this long before its blocks are asked of
 /// another as well.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// When a peer that does not send will have sent: any other is faster.
+const FOREVER: Duration = Duration::from_secs(1 << 20);
 
 impl Torrent {
     /// Asks a peer for as much as it should have waiting.
@@ -57,28 +61,45 @@ impl Torrent {
         self.scratch = spans;
     }
 
-    /// The endgame: a copy of a request is worth it if this peer, with what it has to do already,
-    /// would deliver in less than three quarters of the time that the peer asked first still needs;
-    /// or if that peer has had its time and given nothing.
+    /// The endgame: takes copies of requests that others have out, from the ends of the longest queues. A
+    /// copy is worth it if this peer, with what it has to do already, would deliver in less than three
+    /// quarters of the time that the peer asked first still needs for just that block; or if that peer
+    /// has had its time and given nothing. The head of a queue is on its way: to ask for it again is waste.
     fn pick_copies(&mut self, now: Instant, key: PeerKey, want: usize, spans: &mut Vec<Span>) {
-        let peers = &self.peers;
-        let Some(peer) = peers.get(&key) else { return };
-        let block = time_for(u64::from(BLOCK), peer.pipeline.rate());
-        let mine = peer.backlog().map(|backlog| backlog + block);
-        let worth = |holder: PeerKey| {
-            let Some(holder) = peers.get(&holder) else {
-                return true;
-            };
-            if holder.snubbing || holder.choking_us {
-                return true;
-            }
-            match (mine, holder.backlog()) {
-                (_, None) => now.since(holder.waiting_since) > PATIENCE,
-                (None, Some(_)) => false,
-                (Some(mine), Some(theirs)) => theirs > WORTH && mine.times(4) < theirs.times(3),
-            }
+        let Some(peer) = self.peers.get(&key) else {
+            return;
         };
-        self.picker.pick_copies(key, &peer.has, want, &worth, spans);
+        let block = time_for(u64::from(BLOCK), peer.pipeline.rate());
+        let mut mine = peer.backlog().map(|backlog| backlog + block);
+        let mut late: Vec<(Duration, Span)> = Vec::new();
+        for holder in self.peers.values() {
+            if holder.snubbing || holder.choking_us {
+                late.extend(holder.asked.iter().map(|asked| (FOREVER, asked.span)));
+                continue;
+            }
+            let rate = holder.pipeline.rate();
+            if rate == 0 && now.since(holder.waiting_since) > PATIENCE {
+                late.extend(holder.asked.iter().map(|asked| (FOREVER, asked.span)));
+            } else if rate > 0 && mine.is_some() {
+                let mut bytes = 0;
+                let queue = holder.asked.iter().map(|asked| {
+                    bytes += u64::from(asked.span.length);
+                    (time_for(bytes, rate), asked.span)
+                });
+                late.extend(queue.filter(|(eta, _)| *eta > WORTH));
+            }
+        }
+        late.sort_by_key(|(eta, span)| Reverse((*eta, span.piece, span.offset)));
+        for (theirs, span) in late {
+            let slow = mine.is_some_and(|mine| mine.times(4) >= theirs.times(3));
+            if spans.len() >= want || slow {
+                break;
+            }
+            if self.picker.copy(key, &peer.has, span) {
+                spans.push(span);
+                mine = mine.map(|mine| mine + block);
+            }
+        }
     }
 
     fn ask(&mut self, now: Instant, key: PeerKey, spans: &[Span], out: &mut Outputs) {

@@ -125,6 +125,10 @@ impl Torrent {
         peer.useful += u32::from(lacks);
         self.picker.peer_has(piece);
         self.reveal.has(key, piece);
+        if self.reveal.is_hiding() && self.turn_is_spent(key) && !self.turn_is_over(key) {
+            // The piece came from another.
+            self.rechoke_soon(now);
+        }
         self.show(now, key, out);
         self.after_news(now, key, out);
     }

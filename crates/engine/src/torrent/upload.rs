@@ -177,7 +177,11 @@ impl Torrent {
                     waiting: waits,
                     came: peer.came,
                     given: peer.given,
-                    given_in_turn: peer.given_in_turn,
+                    given_in_turn: if hiding && self.turn_is_spent(*key) {
+                        u64::MAX
+                    } else {
+                        peer.given_in_turn
+                    },
                 }
             })
             .collect();
@@ -186,10 +190,10 @@ impl Torrent {
             // seed tell whether its uplink is full.
             self.choker.adapt(served, waiting);
         }
+        let turn = u64::from(self.geometry.piece_length());
         let chosen = if self.phase == Phase::Downloading {
             self.choker.leech_round(now, period, &standings)
-        } else if self.reveal.is_hiding() {
-            let turn = u64::from(self.geometry.piece_length());
+        } else if hiding {
             self.choker.first_copy_round(turn, &standings)
         } else {
             self.choker.seed_round(now, period, &standings)
@@ -201,10 +205,42 @@ impl Torrent {
             }
         }
         for standing in &standings {
-            if !standing.unchoked && chosen.contains(&standing.peer) {
+            if !chosen.contains(&standing.peer) {
+                continue;
+            }
+            if !standing.unchoked {
                 self.set_choked(now, standing.peer, false, out);
+            } else if hiding && standing.given_in_turn >= turn {
+                self.begin_turn(now, standing.peer, out);
             }
         }
+    }
+
+    /// While pieces are shown one by one: whether the peer has all that it was shown in this turn, from us or
+    /// from another, so that it will ask for nothing more.
+    pub(super) fn turn_is_spent(&self, key: PeerKey) -> bool {
+        self.peers.get(&key).is_some_and(|peer| {
+            let idle = peer.requests.is_empty() && peer.serving == 0;
+            peer.shown_in_turn && idle && !self.reveal.is_waiting_for(key)
+        })
+    }
+
+    /// Whether the peer has had a piece's worth of bytes since its turn began.
+    pub(super) fn turn_is_over(&self, key: PeerKey) -> bool {
+        let turn = u64::from(self.geometry.piece_length());
+        let peer = self.peers.get(&key);
+        peer.is_some_and(|peer| peer.given_in_turn >= turn)
+    }
+
+    /// A peer's turn begins: because it is served now, or because it has had one and nobody has a better
+    /// claim to the slot.
+    fn begin_turn(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.unchoked_at = Some(now);
+            peer.given_in_turn = 0;
+            peer.shown_in_turn = false;
+        }
+        self.show(now, key, out);
     }
 
     pub(super) fn set_choked(
@@ -219,11 +255,8 @@ impl Torrent {
         };
         peer.choked = choked;
         if !choked {
-            peer.unchoked_at = Some(now);
-            peer.given_in_turn = 0;
-            peer.shown_in_turn = false;
             self.send(now, key, Message::Unchoke, out);
-            return self.show(now, key, out);
+            return self.begin_turn(now, key, out);
         }
         let waiting = core::mem::take(&mut peer.requests);
         let fast = peer.reserved.fast();

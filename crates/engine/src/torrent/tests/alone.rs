@@ -5,13 +5,13 @@ use crate::io::{AnnounceEvent, Answer, PieceOutcome};
 use samara_proto::wire::{Message, Reserved};
 
 /// One torrent on its own, told facts by hand.
-struct Alone {
+pub(super) struct Alone {
     torrent: Torrent,
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 impl Alone {
-    fn new(have: Bitfield, trackers: Vec<usize>, config: Config) -> Self {
+    pub(super) fn new(have: Bitfield, trackers: Vec<usize>, config: Config) -> Self {
         let pieces = have.len();
         let spec = spec(9, pieces, have, trackers);
         let torrent = Torrent::new(spec, Arc::new(config), Instant::ZERO);
@@ -21,13 +21,13 @@ impl Alone {
         }
     }
 
-    fn say(&mut self, input: Input) -> Outputs {
+    pub(super) fn say(&mut self, input: Input) -> Outputs {
         let mut out = Outputs::new();
         self.torrent.handle(self.now, input, &mut out);
         out
     }
 
-    fn wait(&mut self, seconds: u64) -> Outputs {
+    pub(super) fn wait(&mut self, seconds: u64) -> Outputs {
         let mut out = Outputs::new();
         for _ in 0..seconds * 4 {
             self.now = self.now + Duration::from_millis(250);
@@ -36,7 +36,7 @@ impl Alone {
         out
     }
 
-    fn peer(&mut self, key: u32, reserved: Reserved) -> Outputs {
+    pub(super) fn peer(&mut self, key: u32, reserved: Reserved) -> Outputs {
         self.say(Input::PeerUp {
             peer: PeerKey(key),
             addr: addr(key as usize),
@@ -46,7 +46,7 @@ impl Alone {
         })
     }
 
-    fn message(&mut self, key: u32, message: Message) -> Outputs {
+    pub(super) fn message(&mut self, key: u32, message: Message) -> Outputs {
         self.say(Input::Message {
             peer: PeerKey(key),
             message,
@@ -61,7 +61,7 @@ fn hangup(out: &Outputs) -> Option<Goodbye> {
     })
 }
 
-fn requests(out: &Outputs) -> Vec<Span> {
+pub(super) fn requests(out: &Outputs) -> Vec<Span> {
     let span = |output: &Output| match output {
         Output::Send {
             message: Message::Request(span),

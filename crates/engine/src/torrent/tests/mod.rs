@@ -1,7 +1,8 @@
-//! Engines under test: joined by perfect pipes (`pipes`), or alone and told facts by hand (`alone`).
+//! Engines under test: joined by perfect pipes (`pipes`), or alone and told facts by hand (`alone`, `turns`).
 
 mod alone;
 mod pipes;
+mod turns;
 
 use super::*;
 use crate::io::SeedGoal;
