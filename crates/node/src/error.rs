@@ -28,14 +28,14 @@ pub enum NodeError {
     Disk(String),
     /// The data differ from the whole-file hash although every piece is right: the torrent is wrong.
     Contradiction(String),
-    /// An address that is no http or https URL, or a kind of URL that cannot be used.
+    /// An address that is no http, https or udp URL, or a kind of URL that cannot be used here.
     Url {
         /// The address.
         url: String,
         /// What is wrong with it.
         message: String,
     },
-    /// An HTTP exchange failed.
+    /// An exchange over HTTP, or with a UDP tracker, failed.
     Http {
         /// The address.
         url: String,

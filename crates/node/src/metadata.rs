@@ -72,12 +72,13 @@ pub(crate) async fn fetch(session: &Arc<Inner>, magnet: &Magnet) -> Result<Metai
         .cloned()
         .collect();
     if trackers.is_empty() && magnet.peers.is_empty() {
-        let text = "it names no http or https tracker and no peer (\"x.pe\"), and there is no other way yet to find one";
+        let text = "it names no http, https or udp tracker and no peer (\"x.pe\"), and there is no other way yet to find one";
         return Err(NodeError::Metadata(text.to_owned()));
     }
     let (send, receive) = channel(NEWS_MAX);
     let announcer = Arc::new(Announcer {
         http: Arc::clone(&session.http),
+        udp: Arc::clone(&session.udp),
         info_hash,
         peer_id: session.peer_id,
         listen: session.listen,

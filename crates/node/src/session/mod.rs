@@ -12,7 +12,7 @@ use crate::error::NodeError;
 use crate::limits::Bucket;
 use crate::metadata;
 use crate::torrent::{self, AddTorrent, Shared, Torrent};
-use crate::tracker::{self, Http, ScrapeEntry};
+use crate::tracker::{self, Http, ScrapeEntry, Udp};
 use crate::workers::Workers;
 use samara_proto::magnet::Magnet;
 use samara_proto::metainfo::{Info, Metainfo};
@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) workers: Arc<Workers>,
     pub(crate) hash_threads: usize,
     pub(crate) http: Arc<Http>,
+    pub(crate) udp: Arc<Udp>,
     pub(crate) up: Option<Arc<Bucket>>,
     pub(crate) down: Option<Arc<Bucket>>,
     /// By every info-hash under which peers may ask.
@@ -153,6 +154,7 @@ impl Session {
             workers: Arc::new(workers),
             hash_threads: config.hash_threads,
             http: Arc::new(Http::new(listen.ip())),
+            udp: Arc::new(Udp::new(listen.ip(), Default::default())),
             up: bucket(config.up_limit),
             down: bucket(config.down_limit),
             torrents: Mutex::default(),
@@ -220,7 +222,7 @@ impl Session {
         tracker_url: &str,
         hashes: &[InfoHash],
     ) -> Result<Vec<ScrapeEntry>, NodeError> {
-        tracker::scrape(&self.0.http, tracker_url, hashes).await
+        tracker::scrape(&self.0.http, &self.0.udp, tracker_url, hashes).await
     }
 
     /// All torrents leave politely, and the port is closed. Takes about 4 s at most.

@@ -2,9 +2,9 @@
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 /// Connections that the kernel keeps for us until we accept them. A fleet that starts at once comes
@@ -47,6 +47,19 @@ pub(crate) async fn dial(addr: SocketAddr, listen: IpAddr) -> io::Result<TcpStre
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
     Ok(stream)
+}
+
+/// A socket whose packets go to `addr` and that hears nobody else, bound like [`dial`] does it.
+pub(crate) fn datagrams(addr: SocketAddr, listen: IpAddr) -> io::Result<UdpSocket> {
+    let from = match addr {
+        _ if binds(listen, addr.ip()) => listen,
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = std::net::UdpSocket::bind((from, 0))?;
+    socket.connect(addr)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
 }
 
 /// Whether a connection to `to` is made from `listen`: it must be a particular address that has a way

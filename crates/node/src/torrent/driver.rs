@@ -57,6 +57,7 @@ impl Setting {
         let announcer = |info_hash| {
             Arc::new(Announcer {
                 http: Arc::clone(&session.http),
+                udp: Arc::clone(&session.udp),
                 info_hash,
                 peer_id: session.peer_id,
                 listen: session.listen,
@@ -124,7 +125,7 @@ impl Driver {
         let (trackers, skipped) = supported(&request.metainfo.trackers);
         if !skipped.is_empty() {
             let notice = format!(
-                "not asked, as only http and https trackers are supported so far: {}",
+                "not asked, as they are no http, https or udp address that can be used: {}",
                 skipped.join(", ")
             );
             setting.shared.bus.say(TorrentEvent::Notice(notice));

@@ -262,13 +262,18 @@ fn location(ready: &Ready, from: &Url) -> Result<Option<Url>, HttpError> {
 
 /// All addresses of the host, IPv4-mapped ones as IPv4.
 pub(crate) async fn resolve(url: &Url) -> Result<Vec<SocketAddr>, HttpError> {
-    let looking = tokio::net::lookup_host((url.host(), url.port()));
+    look_up(url.host(), url.port()).await
+}
+
+/// All addresses of a name, IPv4-mapped ones as IPv4.
+pub(super) async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, HttpError> {
+    let looking = tokio::net::lookup_host((host, port));
     let found = timeout(CONNECT_TIMEOUT, looking)
         .await
-        .map_err(|_| HttpError(format!("the name {} is not resolved in time", url.host())))?;
+        .map_err(|_| HttpError(format!("the name {host} is not resolved in time")))?;
     let found = found.map_err(|error| {
         failed(
-            &format!("the name {} cannot be resolved", url.host()),
+            &format!("the name {host} cannot be resolved"),
             plain(&error),
         )
     })?;

@@ -1,4 +1,4 @@
-//! Asking trackers over HTTP: announce, scrape, and fetching a .torrent file.
+//! Asking trackers, over HTTP and UDP: announce, scrape, and fetching a .torrent file.
 //!
 //! A hybrid torrent has two info-hashes and so two swarms (BEP 52). We announce the v1 one only: every
 //! client of a hybrid torrent is in that swarm, and one announce is half the load. Connections are
@@ -6,15 +6,18 @@
 
 mod guard;
 mod http;
+mod udp;
 mod url;
 
 pub(crate) use http::Http;
+pub(crate) use udp::Udp;
 
 use crate::error::NodeError;
-use http::{HttpError, resolve};
+use http::{HttpError, look_up};
 use samara_engine as engine;
 use samara_engine::AnnounceEvent;
 use samara_proto::metainfo::MAX_TORRENT_BYTES;
+use samara_proto::tracker::udp::MAX_UDP_SCRAPE;
 use samara_proto::tracker::{
     AnnounceReply, AnnounceRequest, Event, LEFT_UNKNOWN, MAX_REPLY, MAX_SCRAPE, ReplyError,
     ScrapeCounts, ScrapeReply, ScrapeRequest,
@@ -23,16 +26,24 @@ use samara_proto::{InfoHash, PeerId};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Mutex as TurnMutex;
+use tokio::time::timeout;
+use udp::Target;
 use url::Url;
 
 /// What a tracker wants to be told again (`trackerid`).
 type TrackerId = Option<Vec<u8>>;
 
+/// A tracker with addresses of both families is asked over both; once one has answered, the other gets
+/// this much longer. IPv6 that leads nowhere is common, and must not keep us from our peers.
+const OTHER_FAMILY: Duration = Duration::from_secs(3);
+
 /// What one torrent tells trackers of itself.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     pub(crate) http: Arc<Http>,
+    pub(crate) udp: Arc<Udp>,
     pub(crate) info_hash: InfoHash,
     pub(crate) peer_id: PeerId,
     pub(crate) listen: SocketAddr,
@@ -59,11 +70,12 @@ impl Announcer {
         };
         let mut tracker_id = turn.lock().await;
         let request = self.request(words, tracker_id.clone());
-        let url = Url::parse(&request.to_url(tracker))?;
-        let found = resolve(&url).await.map_err(|error| error.0)?;
+        let way = Way::parse(tracker, |tracker| request.to_url(tracker))?;
+        let (host, port) = way.host();
+        let found = look_up(host, port).await.map_err(|error| error.0)?;
         let (v4, v6) = families(&found, self.listen.ip());
-        // Over both at once: BEP 7 wants each address known, and one of them may be slow.
-        let (v4, v6) = tokio::join!(self.ask(&url, &v4), self.ask(&url, &v6));
+        // BEP 7 wants each address known.
+        let (v4, v6) = both(self.ask(&way, &request, &v4), self.ask(&way, &request, &v6)).await;
         for reply in [&v4, &v6].into_iter().flatten().flatten() {
             if let Some(id) = &reply.tracker_id {
                 *tracker_id = Some(id.clone());
@@ -97,11 +109,70 @@ impl Announcer {
     }
 
     /// `None` if there is no address to ask.
-    async fn ask(&self, url: &Url, addrs: &[SocketAddr]) -> Option<Result<AnnounceReply, String>> {
+    async fn ask(
+        &self,
+        way: &Way,
+        request: &AnnounceRequest,
+        addrs: &[SocketAddr],
+    ) -> Option<Result<AnnounceReply, String>> {
         if addrs.is_empty() {
             return None;
         }
-        Some(fetch(&self.http, url, addrs, AnnounceReply::decode).await)
+        Some(match way {
+            Way::Http(url) => fetch(&self.http, url, addrs, AnnounceReply::decode).await,
+            Way::Udp(target) => self.udp.announce(target, addrs, request).await,
+        })
+    }
+}
+
+/// How a tracker is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Way {
+    Http(Url),
+    Udp(Target),
+}
+
+impl Way {
+    /// Reads a tracker's address; over HTTP `complete` makes the address of the question of it.
+    fn parse(tracker: &str, complete: impl FnOnce(&str) -> String) -> Result<Self, String> {
+        if Target::is_meant(tracker) {
+            Target::parse(tracker).map(Self::Udp)
+        } else {
+            Url::parse(&complete(tracker)).map(Self::Http)
+        }
+    }
+
+    fn host(&self) -> (&str, u16) {
+        match self {
+            Self::Http(url) => (url.host(), url.port()),
+            Self::Udp(target) => (target.host(), target.port()),
+        }
+    }
+}
+
+/// What comes of two questions side by side. The first good answer lets the other question go on for
+/// [`OTHER_FAMILY`] only.
+async fn both<T, E>(
+    one: impl Future<Output = Option<Result<T, E>>>,
+    other: impl Future<Output = Option<Result<T, E>>>,
+) -> (Option<Result<T, E>>, Option<Result<T, E>>) {
+    async fn rest<T>(is_good: bool, late: impl Future<Output = Option<T>>) -> Option<T> {
+        if is_good {
+            timeout(OTHER_FAMILY, late).await.ok().flatten()
+        } else {
+            late.await
+        }
+    }
+    tokio::pin!(one, other);
+    tokio::select! {
+        first = &mut one => {
+            let second = rest(matches!(first, Some(Ok(_))), other).await;
+            (first, second)
+        }
+        second = &mut other => {
+            let first = rest(matches!(second, Some(Ok(_))), one).await;
+            (first, second)
+        }
     }
 }
 
@@ -177,9 +248,13 @@ pub struct ScrapeEntry {
 /// Asks a tracker for the counts of swarms (BEP 48).
 pub(crate) async fn scrape(
     http: &Http,
+    udp: &Udp,
     tracker: &str,
     hashes: &[InfoHash],
 ) -> Result<Vec<ScrapeEntry>, NodeError> {
+    if Target::is_meant(tracker) {
+        return scrape_udp(udp, tracker, hashes).await;
+    }
     let mut entries = Vec::with_capacity(hashes.len());
     for hashes in hashes.chunks(MAX_SCRAPE) {
         let request = ScrapeRequest {
@@ -201,6 +276,44 @@ pub(crate) async fn scrape(
         entries.extend(hashes.iter().map(|hash| ScrapeEntry {
             info_hash: *hash,
             counts: reply.get(*hash),
+        }));
+    }
+    Ok(entries)
+}
+
+/// The same over UDP (BEP 15), where a tracker cannot say that it does not know a swarm: it says zeros.
+async fn scrape_udp(
+    udp: &Udp,
+    tracker: &str,
+    hashes: &[InfoHash],
+) -> Result<Vec<ScrapeEntry>, NodeError> {
+    let fail = |message| NodeError::Http {
+        url: tracker.to_owned(),
+        message,
+    };
+    let target = Target::parse(tracker).map_err(|message| NodeError::Url {
+        url: tracker.to_owned(),
+        message,
+    })?;
+    let found = look_up(target.host(), target.port()).await;
+    let found = found.map_err(|error| fail(error.0))?;
+    // Either family will do: the counts are those of the whole swarm.
+    let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
+    let mut entries = Vec::with_capacity(hashes.len());
+    for hashes in hashes.chunks(MAX_UDP_SCRAPE) {
+        let ask = async |addrs: &[SocketAddr]| match addrs {
+            [] => None,
+            addrs => Some(udp.scrape(addrs, hashes).await),
+        };
+        let counts = match both(ask(&v4), ask(&v6)).await {
+            (Some(Ok(counts)), _) | (_, Some(Ok(counts))) => counts,
+            (Some(Err(error)), _) | (_, Some(Err(error))) => return Err(fail(error)),
+            (None, None) => return Err(fail("its name has no address".to_owned())),
+        };
+        let mut counts = counts.into_iter();
+        entries.extend(hashes.iter().map(|hash| ScrapeEntry {
+            info_hash: *hash,
+            counts: counts.next(),
         }));
     }
     Ok(entries)
@@ -236,9 +349,9 @@ fn parse(text: &str, shown: &str) -> Result<Url, NodeError> {
     })
 }
 
-/// Whether we can ask this tracker. UDP trackers (BEP 15) and WebSocket trackers cannot be asked yet.
+/// Whether we can ask this tracker. WebSocket trackers cannot be asked.
 pub(crate) fn is_supported(tracker: &str) -> bool {
-    Url::parse(tracker).is_ok()
+    Way::parse(tracker, str::to_owned).is_ok()
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ fn ok(body: &[u8]) -> Vec<u8> {
 fn announcer() -> Announcer {
     Announcer {
         http: Arc::new(Http::new(IpAddr::from([0; 4]))),
+        udp: Arc::new(Udp::new(IpAddr::from([0; 4]), Default::default())),
         info_hash: InfoHash([0xaa; 20]),
         peer_id: PeerId([b'x'; 20]),
         listen: "0.0.0.0:6881".parse().expect("address"),
@@ -213,4 +214,44 @@ fn two_families_make_one_answer() {
     };
     let both = merge(reply("1.1.1.1:1", 2), reply("[::1]:1", 3));
     assert_eq!((both.peers.len(), both.seeds), (3, Some(3)));
+}
+
+#[test]
+fn which_trackers_can_be_asked() {
+    for url in [
+        "http://a/announce",
+        "https://a:1/x",
+        "udp://a:1",
+        "UDP://[::1]:1/x?y",
+    ] {
+        assert!(is_supported(url), "{url}");
+    }
+    for url in [
+        "",
+        "wss://a/announce",
+        "udp://a/announce",
+        "udp://:1",
+        "ftp://a",
+    ] {
+        assert!(!is_supported(url), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_family_that_is_silent_does_not_keep_the_other_one() {
+    type Answer = Option<Result<u8, u8>>;
+    let silent = || std::future::pending::<Answer>();
+    tokio::time::pause();
+    let good = both(async { Some(Ok(1)) }, silent()).await;
+    assert_eq!(good, (Some(Ok(1)), None));
+    let good = both(silent(), async { Some(Ok(2)) }).await;
+    assert_eq!(good, (None, Some(Ok(2))));
+    // A failure, or having no address, is no reason to hurry.
+    let late = || async {
+        tokio::time::sleep(OTHER_FAMILY * 2).await;
+        Some(Ok(3))
+    };
+    for early in [Some(Err(4)), None] {
+        assert_eq!(both(async { early }, late()).await, (early, Some(Ok(3))));
+    }
 }

@@ -123,6 +123,7 @@ async fn a_port_that_is_taken() {
 async fn a_tracker_that_is_down_and_one_that_we_cannot_ask() {
     let mut material = Material::file(1 << 20, 64 * 1024);
     material.metainfo = material.metainfo.with_trackers(vec![
+        vec!["udp://127.0.0.1/without-a-port".to_owned()],
         vec!["udp://127.0.0.1:9/announce".to_owned()],
         vec!["http://127.0.0.1:9/announce".to_owned()],
     ]);
@@ -130,12 +131,13 @@ async fn a_tracker_that_is_down_and_one_that_we_cannot_ask() {
     let _seeding = seed(&host, &material).await;
     let mut leech = Leech::new(&material, &[host.listen_addr()]).await;
     let said = leech.complete().await;
-    let mut seen = (false, false);
+    let mut seen = (false, false, false);
     let mut look = |event: &TorrentEvent| match event {
-        TorrentEvent::Notice(text) => seen.0 |= text.contains("udp://"),
+        TorrentEvent::Notice(text) => seen.0 |= text.contains("without-a-port"),
         TorrentEvent::TrackerFailed { url, message, .. } => {
-            assert!(url.starts_with("http://"), "{url}");
-            seen.1 |= message.contains("cannot connect");
+            assert!(message.contains("cannot connect"), "{url}: {message}");
+            seen.1 |= url.starts_with("http://");
+            seen.2 |= url.starts_with("udp://127.0.0.1:9");
         }
         _ => {}
     };
@@ -144,7 +146,7 @@ async fn a_tracker_that_is_down_and_one_that_we_cannot_ask() {
     while let Ok(event) = leech.events.try_recv() {
         look(&event);
     }
-    assert_eq!(seen, (true, true));
+    assert_eq!(seen, (true, true, true));
     host.stop().await;
 }
 
