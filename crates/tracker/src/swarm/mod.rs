@@ -37,6 +37,7 @@ mod answer;
 mod config;
 mod index;
 mod members;
+mod news;
 mod pool;
 mod record;
 mod rng;
@@ -51,6 +52,7 @@ mod tests;
 
 pub use answer::{Answer, Listed, Sink};
 pub use config::Config;
+pub use news::{News, Of};
 pub use record::Role;
 #[cfg(feature = "serve")]
 pub(crate) use record::mix;

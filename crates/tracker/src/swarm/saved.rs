@@ -61,8 +61,16 @@ impl<'a> SavedSwarm<'a> {
         Some(out)
     }
 
+    pub(super) fn largest_left(&self) -> u32 {
+        self.largest_left
+    }
+
+    pub(super) fn downloaded(&self) -> u32 {
+        self.downloaded
+    }
+
     /// Address, role, what is noted, and the milliseconds left. Ends at the first that makes no sense.
-    fn peers(&self) -> impl Iterator<Item = (SocketAddr, Role, Meta, u64)> {
+    pub(super) fn peers(&self) -> impl Iterator<Item = (SocketAddr, Role, Meta, u64)> {
         let mut rest = self.peers;
         std::iter::from_fn(move || {
             let [flags] = take::<1>(&mut rest)?;
@@ -73,16 +81,7 @@ impl<'a> SavedSwarm<'a> {
             } else {
                 Ipv6Addr::from(take::<16>(&mut rest)?).into()
             };
-            let role = match flags & 3 {
-                0 => Role::Seed,
-                1 => Role::Leech,
-                2 => Role::Waiting,
-                _ => return None,
-            };
-            let meta = Meta::default()
-                .with_countable(flags & COUNTABLE != 0)
-                .with_prompt(flags & PROMPT != 0)
-                .with_paused(flags & PAUSED != 0 && role == Role::Leech);
+            let (role, meta) = from_flags(flags & !SIX)?;
             let left = u64::from(left) * 1_000;
             Some((SocketAddr::new(ip, port), role, meta, left))
         })
@@ -184,18 +183,37 @@ impl Store {
     }
 }
 
+/// What a peer is and what is noted of it, in five bits.
+pub(super) fn flags_of(role: Role, meta: Meta) -> u8 {
+    let bit = |on: bool, bit: u8| if on { bit } else { 0 };
+    role as u8
+        | bit(meta.countable(), COUNTABLE)
+        | bit(meta.prompt(), PROMPT)
+        | bit(meta.paused(), PAUSED)
+}
+
+/// The reverse; `None` if there is no such role, or there are more bits.
+pub(super) fn from_flags(flags: u8) -> Option<(Role, Meta)> {
+    let role = match flags & 3 {
+        0 => Role::Seed,
+        1 => Role::Leech,
+        2 => Role::Waiting,
+        _ => return None,
+    };
+    let meta = Meta::default()
+        .with_countable(flags & COUNTABLE != 0)
+        .with_prompt(flags & PROMPT != 0)
+        .with_paused(flags & PAUSED != 0 && role == Role::Leech);
+    (flags & !(3 | COUNTABLE | PROMPT | PAUSED) == 0).then_some((role, meta))
+}
+
 fn save_peer(now: u64, addr: SocketAddr, role: Role, meta: Meta, out: &mut Vec<u8>) {
     let left = meta.remaining(now).div_ceil(1_000);
     let Ok(left @ 1..) = u16::try_from(left) else {
         return;
     };
-    let bit = |on: bool, bit: u8| if on { bit } else { 0 };
-    let flags = role as u8
-        | bit(meta.countable(), COUNTABLE)
-        | bit(meta.prompt(), PROMPT)
-        | bit(meta.paused(), PAUSED)
-        | bit(addr.is_ipv6(), SIX);
-    out.push(flags);
+    let six = if addr.is_ipv6() { SIX } else { 0 };
+    out.push(flags_of(role, meta) | six);
     out.extend_from_slice(&left.to_le_bytes());
     out.extend_from_slice(&addr.port().to_be_bytes());
     match addr.ip() {

@@ -3,9 +3,11 @@
 use super::answer::{Answer, Listed, Sink};
 use super::config::Config;
 use super::members::{self, Large, Members, Place, SAMPLES, Swarm, Tenth, everybody, release};
+use super::news::{News, Notes, Of};
 use super::pool::Counts;
 use super::record::Role;
 use super::rng::Rng;
+use super::saved::flags_of;
 use super::slab::Slab;
 use super::table::{self, Table};
 use super::visit::{Change, Visit, check_address, numbers};
@@ -153,7 +155,7 @@ pub struct Elsewhere {
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) config: Config,
-    rng: Rng,
+    pub(super) rng: Rng,
     /// Of the peers' indexes.
     pub(super) key: u64,
     table: Table,
@@ -163,7 +165,9 @@ pub struct Store {
     sizes: BTreeMap<InfoHash, u64>,
     /// Where the walk that expires goes on: a swarm, and a peer of it.
     cursor: (u32, usize),
-    stats: Stats,
+    pub(super) stats: Stats,
+    /// What other trackers behind the same name are to hear.
+    pub(super) notes: Notes,
 }
 
 impl Store {
@@ -181,6 +185,7 @@ impl Store {
             sizes: BTreeMap::new(),
             cursor: (0, 0),
             stats: Stats::default(),
+            notes: Notes::default(),
         }
     }
 
@@ -274,7 +279,7 @@ impl Store {
         };
         let mut change = Change::default();
         let answer = if stopped {
-            visit.leave(announce, source);
+            change.addrs = visit.leave(announce, source);
             None
         } else {
             if visit.members.swarm.registered() {
@@ -284,12 +289,38 @@ impl Store {
         };
         let after = visit.members.counts();
         let stats = numbers(visit.members.swarm, after);
+        let largest_left = visit.members.swarm.largest_left;
         if before != after {
             self.count(before, after);
         }
         self.stats.evictions += change.evicted;
         self.stats.downloaded += u64::from(change.completed);
+        if self.notes.wanted() {
+            self.note(announce.info_hash, largest_left, &change);
+        }
         Ok(answer.unwrap_or_else(|| self.goodbye(stats)))
+    }
+
+    /// Notes what others should hear of an announce.
+    fn note(&mut self, info_hash: InfoHash, largest_left: u32, change: &Change) {
+        for (nth, addr) in change.addrs.iter().flatten().enumerate() {
+            let of = match change.here {
+                None => Of::Gone(*addr),
+                Some((role, meta, life)) => Of::Here {
+                    addr: *addr,
+                    flags: flags_of(role, meta),
+                    seconds: u16::try_from(life.div_ceil(1_000)).unwrap_or(u16::MAX),
+                    // Once, though it has two addresses.
+                    completed: change.completed && nth == 0,
+                },
+            };
+            self.notes.push(News {
+                info_hash,
+                largest_left,
+                hearsay: false,
+                of,
+            });
+        }
     }
 
     /// The answer to one that leaves: counts, and nobody to connect to.
@@ -482,7 +513,7 @@ impl Store {
     /// Makes room for one more swarm, if the limit asks for it: of a few, the one that matters least
     /// and was touched least recently. If none of them is empty or has a single peer, the tracker is
     /// full with real work, and says so. The same when there are too many peers in all.
-    fn make_room(&mut self, elsewhere: Elsewhere) -> Result<(), Refusal> {
+    pub(super) fn make_room(&mut self, elsewhere: Elsewhere) -> Result<(), Refusal> {
         let peers = self.stats.seeds + self.stats.leeches + elsewhere.peers;
         let swarms = self.swarms.len() as u64 + elsewhere.swarms;
         let has_number = self.swarms.len() < table::MOST;

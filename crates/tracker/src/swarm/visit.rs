@@ -3,9 +3,11 @@
 use super::answer::{Answer, Sink};
 use super::config::Config;
 use super::members::{Asker, Members, Place, Swarm, pack};
+use super::news::worth_telling;
 use super::pool::{Audience, Counts};
 use super::record::{MAX_LIFE, Meta, Role, Scope};
 use super::rng::Rng;
+use super::saved::flags_of;
 use super::store::{Announce, SwarmStats};
 use samara_proto::tracker::{Event, Refusal, RetryIn};
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +22,10 @@ const EXPIRE_ON_ANNOUNCE: usize = 16;
 pub(super) struct Change {
     pub(super) evicted: u64,
     pub(super) completed: bool,
+    /// What others are to hear: of which addresses, and, unless it has left, what it is and for how
+    /// many milliseconds it is expected.
+    pub(super) addrs: [Option<SocketAddr>; 2],
+    pub(super) here: Option<(Role, Meta, u64)>,
 }
 
 /// One peer's visit to one swarm.
@@ -53,23 +59,19 @@ impl Visit<'_> {
         self.members.swarm.changed(self.now, peers, self.config);
     }
 
-    /// It leaves, at both of its addresses.
-    pub(super) fn leave(&mut self, announce: &Announce, source: IpAddr) {
+    /// It leaves, at both of its addresses; at which it was there.
+    pub(super) fn leave(&mut self, announce: &Announce, source: IpAddr) -> [Option<SocketAddr>; 2] {
         let here = SocketAddr::new(source, announce.port);
-        let mut left = false;
-        for addr in [Some(here), other_half(announce, source)]
-            .into_iter()
-            .flatten()
-        {
-            let place = Place::new(addr);
-            if let Some((_, _, at)) = self.members.find(&place) {
-                self.members.remove(&place, at);
-                left = true;
-            }
-        }
-        if left {
+        let left = [Some(here), other_half(announce, source)].map(|addr| {
+            let place = Place::new(addr?);
+            let (_, _, at) = self.members.find(&place)?;
+            self.members.remove(&place, at);
+            addr
+        });
+        if left.iter().any(Option::is_some) {
             self.changed();
         }
+        left
     }
 
     /// It comes or goes on, and is told of others.
@@ -134,7 +136,8 @@ impl Visit<'_> {
         if known.is_none() || (done && was != Some(Role::Seed)) {
             self.changed();
         }
-        let also = other_half(announce, source).map(|addr| self.admit_other(addr, role));
+        let other = other_half(announce, source);
+        let also = other.map(|addr| self.admit_other(addr, role));
         let stats = self.numbers();
         let open = stats.seeds > 0 || self.config.allow_seedless;
         let interval = self.interval(role, &stats);
@@ -144,6 +147,14 @@ impl Visit<'_> {
         if let Some((other, at)) = &also {
             let meta = Meta::default().with_paused(meta.paused());
             self.members.set_meta(other, *at, meta.with_life(now, life));
+        }
+        let same = known.filter(|(old, noted, _)| {
+            *old == role && flags_of(role, *noted) == flags_of(role, meta)
+        });
+        let gap = same.map(|(_, noted, _)| life.saturating_sub(noted.remaining(now)));
+        if gap.is_none_or(|gap| worth_telling(now, gap, life)) {
+            change.addrs = [Some(SocketAddr::new(source, announce.port)), other];
+            change.here = Some((role, meta, life));
         }
         let asker = Asker {
             place,

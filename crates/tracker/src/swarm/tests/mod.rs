@@ -4,6 +4,7 @@ mod fair;
 mod limits;
 mod membership;
 mod model;
+mod news;
 mod saved;
 mod seed_rule;
 mod times;
