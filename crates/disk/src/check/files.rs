@@ -14,8 +14,9 @@ use samara_proto::metainfo::File;
 use samara_proto::{Sha1, Sha256, merkle};
 use sha1::Digest;
 
-/// Bytes of a subtree, of a read, and of a handful of small files.
-const PART: u64 = 4 << 20;
+/// Bytes of a subtree, of a read, and of a handful of small files: little enough to be hashed while it
+/// is in the second level cache.
+const PART: u64 = 1 << 20;
 
 /// Files up to this length are hashed together with others.
 const SMALL: u64 = 256 << 10;

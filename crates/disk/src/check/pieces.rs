@@ -2,6 +2,7 @@
 
 use super::parallel::{CheckError, Control, parallel};
 use super::piece::{Leaves, leaves_ok, parts_ok, v1_hash};
+use crate::hash::Sha1Abreast;
 use crate::store::{Cause, DiskError, Fault, Store};
 use samara_proto::metainfo::Version;
 use samara_proto::{Bitfield, merkle};
@@ -9,8 +10,11 @@ use sha1::{Digest, Sha1};
 use std::ops::Range;
 
 /// Bytes that a thread reads at once: long enough that a spinning disk does not seek much between
-/// two threads, short enough to stay in the cache until it is hashed.
-const BATCH: u64 = 8 << 20;
+/// two threads, short enough to stay near the core until it is hashed.
+const BATCH: u64 = 2 << 20;
+
+/// Bytes that are read of each piece when several are read side by side.
+const STEP: usize = 64 << 10;
 
 /// Bytes that a thread may hold so that large pieces, too, are hashed several at a time. A piece
 /// that is larger than this is read in parts.
@@ -40,7 +44,8 @@ pub fn verify_some(
 ) -> Result<Bitfield, CheckError> {
     let geometry = &store.info().geometry;
     let piece_length = u64::from(geometry.piece_length());
-    let batches = batches(which, geometry.pieces(), batch_pieces(piece_length));
+    let v2 = store.info().version == Version::V2;
+    let batches = batches(which, geometry.pieces(), batch_pieces(piece_length, v2));
     let ahead = control.threads();
     let results = parallel(control, batches.len(), |unit, scratch| {
         let batch = batches[unit].clone();
@@ -55,6 +60,8 @@ pub fn verify_some(
         let bytes = data.sum();
         let ok = if piece_length > BATCH_MAX {
             large_ok(store, batch.start, scratch, control)?
+        } else if let Some(ok) = abreast_ok(store, batch.clone(), scratch, control)? {
+            ok
         } else {
             batch_ok(store, batch.clone(), scratch)?
         };
@@ -72,8 +79,13 @@ pub fn verify_some(
     Ok(have)
 }
 
-fn batch_pieces(piece_length: u64) -> u32 {
-    let several = LANES.min(BATCH_MAX / piece_length);
+/// As many v1 pieces as there are lanes; the leaves of one v2 piece fill them.
+fn batch_pieces(piece_length: u64, v2: bool) -> u32 {
+    let several = if v2 {
+        1
+    } else {
+        LANES.min(BATCH_MAX / piece_length)
+    };
     (BATCH / piece_length).max(several).max(1) as u32
 }
 
@@ -87,6 +99,46 @@ fn batches(which: &Bitfield, pieces: u32, most: u32) -> Vec<Range<u32>> {
         }
     }
     batches
+}
+
+/// Whole v1 pieces, a step of each at a time. `None`: not all of them are that, or something is missing, and
+/// [`batch_ok`] finds out what.
+fn abreast_ok(
+    store: &Store,
+    batch: Range<u32>,
+    scratch: &mut Vec<u8>,
+    control: Control<'_>,
+) -> Result<Option<Vec<bool>>, CheckError> {
+    let info = store.info();
+    let geometry = &info.geometry;
+    let length = geometry.piece_length() as usize;
+    let whole = |piece| geometry.data_len(piece) as usize == length;
+    if info.version == Version::V2
+        || length <= STEP
+        || !length.is_multiple_of(STEP)
+        || !batch.clone().all(whole)
+    {
+        return Ok(None);
+    }
+    scratch.resize(scratch.len().max(batch.len() * STEP), 0);
+    let mut hash = Sha1Abreast::new(batch.len());
+    for at in (0..length).step_by(STEP) {
+        if control.cancelled() {
+            return Err(CheckError::Cancelled);
+        }
+        for (piece, part) in batch.clone().zip(scratch.chunks_exact_mut(STEP)) {
+            match store.read_range(geometry.piece_start(piece) + at as u64, part) {
+                Ok(()) => {}
+                Err(error) if is_missing(&error) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let parts: Vec<&[u8]> = scratch.chunks_exact(STEP).take(batch.len()).collect();
+        hash.update(&parts);
+    }
+    let digests = hash.finish();
+    let right = |(piece, digest): (u32, &[u8; 20])| v1_hash(info, piece) == Some(digest);
+    Ok(Some(batch.zip(&digests).map(right).collect()))
 }
 
 fn batch_ok(

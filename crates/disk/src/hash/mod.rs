@@ -6,12 +6,14 @@
 //! they are spread; messages of different lengths are fine, a lane that is done takes the next one.
 //! When too few are left, they are finished one by one with the processor's SHA instructions.
 
+mod abreast;
 mod kernel;
 mod lane;
 mod message;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use abreast::Sha1Abreast;
 pub use kernel::Kernel;
 pub use message::Message;
 

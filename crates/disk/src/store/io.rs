@@ -137,13 +137,21 @@ impl Store {
     /// Tells the kernel that a range of the byte space will be read soon. A hint: failures are
     /// nothing to report.
     pub fn will_read(&self, start: u64, len: u64) {
+        /// Bytes of one hint: of more the kernel begins only what the device takes as one request.
+        const HINT: u64 = 512 << 10;
+
+        if self.in_memory {
+            return;
+        }
         for extent in self.layout.extents(start, len) {
             if let Extent::File { file, offset, len } = extent
                 && let Ok(descriptor) = self.descriptor(file)
             {
-                let len = std::num::NonZeroU64::new(len);
-                let advice = rustix::fs::Advice::WillNeed;
-                let _ = rustix::fs::fadvise(&descriptor, offset, len, advice);
+                for at in (0..len).step_by(HINT as usize) {
+                    let hint = std::num::NonZeroU64::new(HINT.min(len - at));
+                    let advice = rustix::fs::Advice::WillNeed;
+                    let _ = rustix::fs::fadvise(&descriptor, offset + at, hint, advice);
+                }
             }
         }
     }

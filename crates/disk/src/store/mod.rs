@@ -104,6 +104,8 @@ pub struct Store {
     dirty: Mutex<BTreeSet<u32>>,
     /// All files are on the root's file system, so that one `syncfs` reaches them.
     one_device: bool,
+    /// That file system is tmpfs or ramfs.
+    in_memory: bool,
 }
 
 impl Store {
@@ -128,6 +130,7 @@ impl Store {
             inodes: info.files.iter().map(|_| AtomicU64::new(0)).collect(),
             dirty: Mutex::default(),
             one_device: true,
+            in_memory: lives_in_memory(&root),
             info,
             root,
             options,
@@ -172,6 +175,7 @@ impl Store {
             inode.store(found.inode, Ordering::Relaxed);
         }
         self.one_device = one_device;
+        self.in_memory &= one_device;
         Ok(())
     }
 
@@ -246,6 +250,13 @@ impl Store {
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Whether the files are page cache and nothing else, so that a read never waits. Such file systems
+    /// do not know `RWF_NOWAIT`.
+    #[must_use]
+    pub fn in_memory(&self) -> bool {
+        self.in_memory
     }
 
     /// The folder that the torrent is in.
@@ -346,6 +357,16 @@ pub(crate) fn fingerprint(root: &Root, entry: &Entry) -> Option<Fingerprint> {
     let stat = root.stat(&entry.path).ok()?;
     let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
     regular.then(|| Fingerprint::of(&stat))
+}
+
+/// tmpfs and ramfs (`statfs(2)`).
+fn lives_in_memory(root: &Root) -> bool {
+    const TMPFS: i128 = 0x0102_1994;
+    const RAMFS: i128 = 0x8584_58f6;
+    rustix::fs::fstatfs(root.fd()).is_ok_and(|stat| {
+        let kind = i128::from(stat.f_type);
+        kind == TMPFS || kind == RAMFS
+    })
 }
 
 fn is_errno(error: &std::io::Error, errno: Errno) -> bool {

@@ -111,7 +111,6 @@ impl Candidates {
     }
 
     /// When the next address is due; `None` if none is idle.
-    #[cfg(test)]
     pub(crate) fn next_due(&self, seeds_too: bool) -> Option<Instant> {
         let idle = self
             .known

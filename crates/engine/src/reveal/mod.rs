@@ -8,7 +8,8 @@
 //! asked for, or more at once to a fast peer, so that the uplink never waits for a confirmation.
 //!
 //! When every piece has been given, or others are known to have them all, everything is shown to everybody.
-//! Cost: O(1) a request, O(pieces) when the fresh pieces run out, memory P / 8 bytes a peer.
+//! Cost: O(1) a request, O(pieces) a piece that is shown when the fresh ones have run out, memory P / 8 bytes a
+//! peer.
 
 use crate::io::PeerKey;
 use crate::rng::Rng;
@@ -26,6 +27,9 @@ struct View {
     open: BTreeMap<u32, u32>,
     /// It does not go along: it is shown everything.
     open_to_all: bool,
+    /// When there was last nothing to show to it, as [`Reveal::returned`] stood. Until a piece comes back
+    /// there is nothing again: what may be shown only becomes less.
+    nothing_at: Option<u64>,
 }
 
 /// See the module's documentation.
@@ -40,6 +44,8 @@ pub(crate) struct Reveal {
     /// Bytes of each piece that were handed to a transport.
     handed: Vec<u32>,
     left_to_give: u32,
+    /// Pieces that were taken back from peers so far.
+    returned: u64,
     views: BTreeMap<PeerKey, View>,
 }
 
@@ -54,6 +60,7 @@ impl Reveal {
             shown: vec![0; pieces as usize],
             handed: vec![0; pieces as usize],
             left_to_give: pieces,
+            returned: 0,
             views: BTreeMap::new(),
             geometry,
         }
@@ -75,6 +82,7 @@ impl Reveal {
             shown: Bitfield::empty(self.geometry.pieces()),
             open: BTreeMap::new(),
             open_to_all: false,
+            nothing_at: None,
         };
         self.views.insert(peer, view);
     }
@@ -102,6 +110,7 @@ impl Reveal {
             .is_none_or(|bytes| *bytes >= self.geometry.data_len(piece));
         if !given && self.hiding {
             self.fresh.push(piece);
+            self.returned += 1;
         }
     }
 
@@ -178,9 +187,14 @@ impl Reveal {
         let Some(mut view) = self.views.remove(&peer) else {
             return show;
         };
+        if view.nothing_at == Some(self.returned) {
+            self.views.insert(peer, view);
+            return show;
+        }
         let mut unasked: u64 = view.open.values().map(|left| u64::from(*left)).sum();
         while unasked < ahead {
             let Some(piece) = self.choose(&view, has) else {
+                view.nothing_at = Some(self.returned);
                 break;
             };
             view.shown.set(piece);

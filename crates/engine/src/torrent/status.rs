@@ -1,8 +1,12 @@
 //! Deadlines and numbers for people.
 
 use super::Torrent;
-use crate::io::{Deadline, Phase, Reason, Snapshot};
-use crate::time::Instant;
+use crate::io::{Deadline, Phase, Reason, SeedGoal, Snapshot};
+use crate::time::{Duration, Instant};
+
+/// How much longer than others a seed without peers sleeps: asking a tracker for news of the swarm waits
+/// for this at most, which is less than the interval that any tracker allows.
+const IDLE: Duration = Duration::from_secs(29);
 
 impl Torrent {
     /// When to say [`crate::Input::Tick`] next, and why.
@@ -25,7 +29,7 @@ impl Torrent {
             self.next_rechoke
         };
         [
-            (self.next_housekeeping, Reason::Housekeeping),
+            (self.housekeeping_due(), Reason::Housekeeping),
             (rechoke, Reason::Rechoke),
             (self.announcer.next(), Reason::Announce),
         ]
@@ -38,6 +42,25 @@ impl Torrent {
             },
             |(at, why)| Deadline { at, why },
         )
+    }
+
+    /// Once a second while there is anything to look after. A seed without a peer has only addresses to
+    /// dial and the clocks of its goal, so that thousands of them cost next to nothing.
+    fn housekeeping_due(&self) -> Instant {
+        let goal = match self.config.seed_goal {
+            SeedGoal::Forever | SeedGoal::Ratio(_) => Instant::NEVER,
+            SeedGoal::Time(length) => self.seeding_since + length,
+            SeedGoal::Everyone if !self.somebody_asked => Instant::NEVER,
+            SeedGoal::Everyone | SeedGoal::None => return self.next_housekeeping,
+        };
+        if self.phase != Phase::Seeding || !self.peers.is_empty() {
+            return self.next_housekeeping;
+        }
+        let dial = self.candidates.next_due(false).unwrap_or(Instant::NEVER);
+        (self.next_housekeeping + IDLE)
+            .min(goal)
+            .min(dial)
+            .max(self.next_housekeeping)
     }
 
     /// When a tracker is asked next, unless something happens before; `None` if none will be.

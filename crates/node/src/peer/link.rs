@@ -1,5 +1,6 @@
 //! The torrent task's end of a connection: what waits to be sent, and the two tasks.
 
+use super::buffers::Buffers;
 use super::reader::{self, Batch};
 use super::writer::{self, Item, Outbox};
 use crate::limits::Throttle;
@@ -26,6 +27,7 @@ pub(crate) struct LinkParts {
     pub(crate) store: Arc<Store>,
     pub(crate) down: Throttle,
     pub(crate) up: Throttle,
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) facts: mpsc::UnboundedSender<Fact>,
 }
@@ -50,6 +52,7 @@ impl Link {
             parts.peer,
             parts.pieces,
             parts.down,
+            parts.buffers,
             parts.batches,
         ));
         let writer = tokio::spawn(writer::run(

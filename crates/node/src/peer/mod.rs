@@ -6,10 +6,12 @@
 //!              stops the reading, and TCP tells the peer)      +-- Served <---   OUTBOX_MAX)
 //! ```
 
+mod buffers;
 mod link;
 mod reader;
 mod source;
 mod writer;
 
+pub(crate) use buffers::Buffers;
 pub(crate) use link::{Link, LinkParts};
 pub(crate) use reader::{Batch, End};

@@ -1,5 +1,6 @@
 //! From a socket to batches of frames: large reads, frames cut without copying.
 
+use super::buffers::{BUFFER, Buffers};
 use crate::limits::Throttle;
 use bytes::{BufMut, BytesMut};
 use samara_engine::PeerKey;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 const READ_MIN: usize = 16 * 1024;
 /// Largest, bytes. A read system call and a turn of the torrent's task are then paid once in 16
 /// blocks; larger buffers no longer fit the second level cache between read and hash.
-const READ_MAX: usize = 256 * 1024;
+const READ_MAX: usize = BUFFER;
 
 /// What one read brought.
 #[derive(Debug)]
@@ -43,9 +44,12 @@ pub(crate) async fn run(
     peer: PeerKey,
     pieces: u32,
     throttle: Throttle,
+    buffers: Arc<Buffers>,
     batches: mpsc::Sender<Batch>,
 ) {
     let mut reader = Reader {
+        buffers,
+        from_buffers: false,
         decoder: Decoder::new(pieces),
         buf: BytesMut::with_capacity(READ_MIN),
         size: READ_MIN,
@@ -89,6 +93,9 @@ pub(crate) async fn run(
 }
 
 struct Reader {
+    buffers: Arc<Buffers>,
+    /// The buffer at hand is one of those.
+    from_buffers: bool,
     decoder: Decoder,
     buf: BytesMut,
     /// Bytes that the next buffer has room for; follows the speed of the connection.
@@ -118,13 +125,22 @@ impl Reader {
         if room >= missing.max(self.size / 2) {
             return;
         }
-        let want = missing.max(self.size);
+        let want = missing.max(self.size.saturating_sub(self.buf.len()));
         if self.buf.capacity() >= self.size && self.buf.try_reclaim(want) {
             return;
         }
-        let mut fresh = BytesMut::with_capacity(self.buf.len() + want);
+        let whole = self.buf.len() + want;
+        let from_buffers = whole == READ_MAX;
+        let mut fresh = if from_buffers {
+            self.buffers.take()
+        } else {
+            BytesMut::with_capacity(whole)
+        };
         fresh.extend_from_slice(&self.buf);
-        self.buf = fresh;
+        let used = std::mem::replace(&mut self.buf, fresh);
+        if std::mem::replace(&mut self.from_buffers, from_buffers) {
+            self.buffers.give_back(used);
+        }
     }
 
     fn cut(&mut self) -> (Vec<Frame>, Option<End>) {
@@ -167,6 +183,7 @@ mod tests {
             PeerKey(7),
             64,
             Throttle::default(),
+            Arc::default(),
             send,
         ));
         let writing = tokio::spawn(async move {
@@ -216,6 +233,7 @@ mod tests {
             PeerKey(0),
             64,
             Throttle::default(),
+            Arc::default(),
             send,
         ));
         let mut message = BytesMut::new();
@@ -244,7 +262,16 @@ mod tests {
         let (mut far, near) = pair().await;
         let (send, mut batches) = mpsc::channel(4);
         far.write_all(&[0xff; 100]).await.expect("write");
-        run(Arc::new(near), PeerKey(0), 64, Throttle::default(), send).await;
+        let throttle = Throttle::default();
+        run(
+            Arc::new(near),
+            PeerKey(0),
+            64,
+            throttle,
+            Arc::default(),
+            send,
+        )
+        .await;
         let batch = batches.recv().await.expect("one batch");
         assert!(matches!(batch.end, Some(End::Malformed)));
     }

@@ -118,7 +118,7 @@ pub(crate) async fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> 
 #[cfg(target_os = "linux")]
 mod linux {
     use super::{HEADER, Outgoing, Span, Store, block_header};
-    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    use rustix::io::{ReadWriteFlags, preadv2};
     use samara_disk::store::Segment;
     use std::fs::File;
     use std::io::IoSliceMut;
@@ -140,7 +140,14 @@ mod linux {
         let Some(stretches) = lay_out(store, run, room) else {
             return false;
         };
-        let done = stretches.into_iter().all(read_cached);
+        let flags = if store.in_memory() {
+            ReadWriteFlags::empty()
+        } else {
+            ReadWriteFlags::NOWAIT
+        };
+        let done = stretches
+            .into_iter()
+            .all(|stretch| read_cached(stretch, flags));
         if done {
             out.end += len;
         }
@@ -192,30 +199,14 @@ mod linux {
         Some(stretches)
     }
 
-    fn read_cached(stretch: Stretch<'_>) -> bool {
+    fn read_cached(stretch: Stretch<'_>, flags: ReadWriteFlags) -> bool {
         let Stretch {
             file,
             offset,
             len,
             mut into,
         } = stretch;
-        let got = match preadv2(&file, &mut into, offset, ReadWriteFlags::NOWAIT) {
-            Err(Errno::OPNOTSUPP) if lives_in_memory(&file) => {
-                preadv2(&file, &mut into, offset, ReadWriteFlags::empty())
-            }
-            got => got,
-        };
-        got.is_ok_and(|got| got as u64 == len)
-    }
-
-    /// tmpfs and ramfs are page cache and nothing else, and do not know `RWF_NOWAIT`.
-    fn lives_in_memory(file: &File) -> bool {
-        const TMPFS: i128 = 0x0102_1994;
-        const RAMFS: i128 = 0x8584_58f6;
-        rustix::fs::fstatfs(file).is_ok_and(|stat| {
-            let kind = i128::from(stat.f_type);
-            kind == TMPFS || kind == RAMFS
-        })
+        preadv2(&file, &mut into, offset, flags).is_ok_and(|got| got as u64 == len)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{AddTorrent, Fact, Outcome, Shared, TorrentEvent};
 use crate::clock::Clock;
 use crate::error::NodeError;
 use crate::limits::{Bucket, Throttle};
-use crate::peer::{Batch, End, Link, LinkParts};
+use crate::peer::{Batch, Buffers, End, Link, LinkParts};
 use crate::session::{Inner, Place, Shaken};
 use crate::tracker::{Announcer, is_supported};
 use crate::workers::Workers;
@@ -98,6 +98,10 @@ pub(super) struct Driver {
     /// The block that the engine is being told of.
     pub(super) at_hand: Option<(Span, Bytes)>,
     pub(super) kept: Kept,
+    /// What connections read into.
+    buffers: Arc<Buffers>,
+    /// A block has come since the last snapshot.
+    received: bool,
     pub(super) links: BTreeMap<PeerKey, Link>,
     /// Peers that this turn has something for.
     pub(super) parcels: Vec<PeerKey>,
@@ -166,6 +170,8 @@ impl Driver {
             follow_ups: VecDeque::new(),
             at_hand: None,
             kept: Kept::default(),
+            buffers: Arc::default(),
+            received: false,
             links: BTreeMap::new(),
             parcels: Vec::new(),
             next_key: 0,
@@ -262,6 +268,7 @@ impl Driver {
             match frame {
                 Frame::Message(message) => self.say(Input::Message { peer, message }),
                 Frame::Block { span, payload } => {
+                    self.received = true;
                     self.at_hand = Some((span, payload));
                     self.say(Input::Block { peer, span });
                     self.at_hand = None;
@@ -288,6 +295,7 @@ impl Driver {
             store: Arc::clone(&self.store),
             down: self.setting.down.clone(),
             up: self.setting.up.clone(),
+            buffers: Arc::clone(&self.buffers),
             batches: self.batch_sender.clone(),
             facts: self.setting.shared.facts.clone(),
         });
@@ -323,6 +331,9 @@ impl Driver {
     pub(super) fn take_snapshot(&mut self) {
         let snapshot = self.engine.snapshot(self.now);
         self.setting.shared.set_snapshot(snapshot);
+        if !std::mem::take(&mut self.received) {
+            self.buffers.release();
+        }
         self.snapshot_at = self.now + SNAPSHOT_EVERY;
         self.stale = false;
     }
