@@ -152,6 +152,12 @@ pub enum Input {
         /// What it said; `None` if it could not be reached, or refused.
         answer: Option<Answer>,
     },
+    /// Pieces that were on disk and are not any more: somebody else wrote to a file, or cut it. They are
+    /// fetched again.
+    PiecesLost(Vec<u32>),
+    /// The disk has failed without having been asked for a piece: what was written cannot be made durable,
+    /// a file is gone. The text says how.
+    DiskFailed(String),
     /// Addresses of peers from elsewhere.
     Candidates(Vec<SocketAddr>),
     /// Leave politely: tell the trackers, hang up, say [`Output::Stopped`].

@@ -26,6 +26,16 @@ const INTERVAL_DEFAULT: Duration = Duration::from_secs(1800);
 /// Least time between two announces that we ask for ourselves when a tracker names none.
 const MIN_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
 
+/// A tracker that is to be told that we leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parting {
+    pub(crate) tracker: TrackerKey,
+    /// It has not been told yet that the download is complete.
+    pub(crate) completed: bool,
+    /// What is under way has to arrive before anything else is said.
+    pub(crate) wait: bool,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Announcer {
@@ -194,15 +204,33 @@ impl Announcer {
     }
 
     /// The trackers to be told that we leave. Nothing is due after this.
-    pub(crate) fn leave(&mut self) -> Vec<TrackerKey> {
+    pub(crate) fn leave(&mut self) -> Vec<Parting> {
         self.next = Instant::NEVER;
-        if let Some((key, _)) = self.in_flight.take()
+        let in_flight = self.in_flight.take();
+        if let Some((key, _)) = in_flight
             && !self.joined.contains(&key)
         {
             // Its answer is not here yet, but it may know of us already.
             self.joined.push(key);
         }
-        core::mem::take(&mut self.joined)
+        // What was still to be told is told to the tracker that would have been told next.
+        let to_tell = self.event == AnnounceEvent::Completed;
+        let whom = in_flight.map(|(key, _)| key).or_else(|| {
+            let order = self.tiers.iter().flatten();
+            order.copied().find(|key| self.joined.contains(key))
+        });
+        let parting = |tracker| {
+            let asked = in_flight.filter(|(key, _)| *key == tracker);
+            let telling = asked.is_some_and(|(_, event)| event == AnnounceEvent::Completed);
+            let is_told = to_tell && Some(tracker) == whom;
+            Parting {
+                tracker,
+                completed: is_told && !telling,
+                wait: is_told && asked.is_some(),
+            }
+        };
+        let joined = core::mem::take(&mut self.joined);
+        joined.into_iter().map(parting).collect()
     }
 }
 
@@ -239,7 +267,12 @@ mod tests {
         a.completed(at(110));
         assert_eq!(a.take(at(110)), Some((key, AnnounceEvent::Completed)));
         a.answered(at(110), key, Some(&answer(100)));
-        assert_eq!(a.leave(), [key]);
+        let parting = Parting {
+            tracker: key,
+            completed: false,
+            wait: false,
+        };
+        assert_eq!(a.leave(), [parting]);
         assert_eq!(a.next(), Instant::NEVER);
     }
 

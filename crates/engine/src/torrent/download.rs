@@ -279,6 +279,17 @@ impl Torrent {
         out.push(Output::CheckFiles);
     }
 
+    /// Somebody else has spoilt pieces that we had.
+    pub(super) fn on_pieces_lost(&mut self, now: Instant, pieces: &[u32], out: &mut Outputs) {
+        let had = |piece: &u32| self.picker.have().get(*piece);
+        let lost: Vec<u32> = pieces.iter().copied().filter(had).collect();
+        if lost.is_empty() || matches!(self.phase, Phase::Leaving | Phase::Stopped) {
+            return;
+        }
+        self.overtaken += u32::from(self.phase == Phase::Checking);
+        self.reopen(now, &lost, out);
+    }
+
     /// Pieces that were verified are no longer what they were: they are fetched again.
     pub(super) fn reopen(&mut self, now: Instant, pieces: &[u32], out: &mut Outputs) {
         self.phase = Phase::Downloading;
@@ -311,7 +322,10 @@ impl Torrent {
         self.lacking_at = now;
         self.somebody_asked = true;
         out.push(Output::Event(Event::Complete));
-        self.announcer.completed(now);
+        // Once: who repairs a copy has not made another one.
+        if !core::mem::replace(&mut self.told_complete, true) {
+            self.announcer.completed(now);
+        }
         let peers: Vec<(PeerKey, bool)> = self
             .peers
             .iter()

@@ -74,8 +74,22 @@ struct Identity {
 /// A goodbye that is under way.
 #[derive(Clone, Debug)]
 struct Leave {
-    waiting: Vec<TrackerKey>,
+    partings: Vec<Parting>,
+    /// From then on nothing is waited for before a tracker hears that we stop.
+    hurry: Instant,
     until: Instant,
+}
+
+/// A goodbye to one tracker: `completed` if that is still to be told, and `stopped`, one after the other,
+/// since announces on two connections may arrive in any order.
+#[derive(Clone, Copy, Debug)]
+struct Parting {
+    tracker: TrackerKey,
+    /// Announces that have not been answered.
+    asked: u32,
+    completed: bool,
+    wait: bool,
+    stopped: bool,
 }
 
 /// Our side of one torrent. See [`crate::io`] for how to drive it.
@@ -113,6 +127,10 @@ pub struct Torrent {
     somebody_asked: bool,
     leave: Option<Leave>,
     scratch: Vec<Span>,
+    /// Checks of files that were overtaken by a loss of pieces: their answers are still to come.
+    overtaken: u32,
+    /// Trackers were told of the completion, or will be.
+    told_complete: bool,
 }
 
 impl Torrent {
@@ -166,6 +184,8 @@ impl Torrent {
             somebody_asked: false,
             leave: None,
             scratch: Vec::new(),
+            overtaken: 0,
+            told_complete: spec.files_checked && spec.have.is_full(),
             spec,
             config,
             geometry,
@@ -200,6 +220,8 @@ impl Torrent {
             Input::ServeFailed { peer, span } => self.on_serve_failed(now, peer, span, out),
             Input::PieceDone { piece, outcome } => self.on_piece_done(now, piece, outcome, out),
             Input::FilesChecked(outcome) => self.on_files_checked(now, outcome, out),
+            Input::PiecesLost(pieces) => self.on_pieces_lost(now, &pieces, out),
+            Input::DiskFailed(text) => self.give_up(now, Event::DiskFailed(text), out),
             Input::Announced { tracker, answer } => self.on_announced(now, tracker, answer, out),
             Input::Candidates(addrs) => self.on_candidates(now, &addrs, out),
             Input::Stop => self.start_leaving(now, out),
@@ -254,11 +276,18 @@ impl Torrent {
 
     /// It cannot go on. What is verified stays.
     fn give_up(&mut self, now: Instant, event: Event, out: &mut Outputs) {
+        if self.phase == Phase::Leaving {
+            return; // it was said already, or no longer matters
+        }
         out.push(Output::Event(event));
         self.start_leaving(now, out);
     }
 
     fn on_files_checked(&mut self, now: Instant, outcome: FilesOutcome, out: &mut Outputs) {
+        if self.overtaken > 0 {
+            self.overtaken -= 1;
+            return;
+        }
         if self.phase != Phase::Checking {
             return;
         }

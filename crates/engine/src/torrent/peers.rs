@@ -24,6 +24,11 @@ const SLOW_TO_LOOK: [&[u8; 3]; 1] = [b"-TR"];
 /// A peer has this long to become of use before it makes room for others.
 const USELESS_AFTER: Duration = Duration::from_secs(10);
 
+/// A second connection of a peer takes the place of one that has been quiet for this long. Shorter than what
+/// a change of address takes to be noticed by anything else ([`Config::silence_max`](crate::Config)), longer
+/// than a busy peer is ever quiet.
+const TWIN_QUIET: Duration = Duration::from_secs(10);
+
 /// Shortest time that a peer without a block snubs us, however fast the transfer is.
 const SNUB_MIN: Duration = Duration::from_secs(3);
 
@@ -92,10 +97,13 @@ impl Torrent {
             .peers
             .iter()
             .find(|(_, peer)| peer.id == id)
-            .map(|(key, peer)| (*key, peer.outgoing));
-        if let Some((twin, twin_outgoing)) = twin {
-            // Both ends dialled at once: both keep the connection that the greater id dialled.
-            let keep_new = twin_outgoing != outgoing && outgoing == (self.spec.peer_id > id);
+            .map(|(key, peer)| (*key, peer.outgoing, now.since(peer.heard)));
+        if let Some((twin, twin_outgoing, quiet)) = twin {
+            // Both ends dialled at once: both keep the connection that the greater id dialled. A peer
+            // that was given another address, or has slept, comes again while its old connection looks
+            // open to us; one that has just been heard is not thrown out by who borrows its name.
+            let keep_new = quiet > TWIN_QUIET
+                || (twin_outgoing != outgoing && outgoing == (self.spec.peer_id > id));
             if !keep_new {
                 return Some(Goodbye::Fault(PeerFault::Duplicate));
             }

@@ -16,7 +16,7 @@ impl Torrent {
             let at = if self.phase == Phase::Stopped {
                 Instant::NEVER
             } else {
-                leave.until
+                leave.next()
             };
             return Deadline {
                 at,
@@ -68,6 +68,12 @@ impl Torrent {
     pub fn next_announce(&self) -> Option<Instant> {
         let at = self.announcer.next();
         (at != Instant::NEVER).then_some(at)
+    }
+
+    /// Whether a piece is here, verified and written.
+    #[must_use]
+    pub fn has(&self, piece: u32) -> bool {
+        self.picker.have().get(piece)
     }
 
     /// Numbers for people. O(pieces + peers).

@@ -1,6 +1,6 @@
 //! Trackers, the goal of seeding, leaving.
 
-use super::{LEAVE_MAX, Leave, SwarmCounts, Torrent};
+use super::{LEAVE_MAX, Leave, Parting, SwarmCounts, Torrent};
 use crate::io::{
     Announce, AnnounceEvent, Answer, Event, Goodbye, Output, Outputs, PeerKey, Phase, SeedGoal,
     TrackerKey,
@@ -54,7 +54,10 @@ impl Torrent {
         out: &mut Outputs,
     ) {
         if let Some(leave) = &mut self.leave {
-            leave.waiting.retain(|waiting| *waiting != tracker);
+            let mut theirs = leave.partings.iter_mut();
+            if let Some(parting) = theirs.find(|parting| parting.tracker == tracker) {
+                parting.answered();
+            }
             return;
         }
         self.announcer.answered(now, tracker, answer.as_ref());
@@ -137,32 +140,76 @@ impl Torrent {
         if matches!(self.phase, Phase::Leaving | Phase::Stopped) {
             return;
         }
-        let waiting = self.announcer.leave();
-        for tracker in &waiting {
-            out.push(Output::Announce(
-                self.announce(*tracker, AnnounceEvent::Stopped),
-            ));
-        }
+        let partings = self.announcer.leave();
         self.phase = Phase::Leaving;
         let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
         for key in keys {
             self.hang_up(now, key, Goodbye::Leaving, out);
         }
+        let parting = |parting: crate::announce::Parting| Parting {
+            tracker: parting.tracker,
+            asked: u32::from(parting.wait),
+            completed: parting.completed,
+            wait: parting.wait,
+            stopped: false,
+        };
         self.leave = Some(Leave {
-            waiting,
+            partings: partings.into_iter().map(parting).collect(),
+            hurry: now + LEAVE_MAX.divided(2),
             until: now + LEAVE_MAX,
         });
         self.run_leave(now, out);
     }
 
     pub(super) fn run_leave(&mut self, now: Instant, out: &mut Outputs) {
-        let done = self
-            .leave
-            .as_ref()
-            .is_none_or(|leave| leave.waiting.is_empty() || leave.until <= now);
-        if done {
+        let Some(mut leave) = self.leave.take() else {
+            return;
+        };
+        let hurry = leave.hurry <= now;
+        for parting in &mut leave.partings {
+            while let Some(event) = parting.next(hurry) {
+                out.push(Output::Announce(self.announce(parting.tracker, event)));
+            }
+        }
+        if leave.until <= now || leave.partings.iter().all(Parting::is_done) {
             self.phase = Phase::Stopped;
             out.push(Output::Stopped);
         }
+        self.leave = Some(leave);
+    }
+}
+
+impl Leave {
+    /// When something is to be done though nobody answers.
+    pub(super) fn next(&self) -> Instant {
+        if self.partings.iter().all(|parting| parting.stopped) {
+            self.until
+        } else {
+            self.hurry
+        }
+    }
+}
+
+impl Parting {
+    /// What is to be said now. In a hurry nothing is waited for.
+    fn next(&mut self, hurry: bool) -> Option<AnnounceEvent> {
+        if self.stopped || (self.wait && self.asked > 0 && !hurry) {
+            return None;
+        }
+        self.asked += 1;
+        if core::mem::take(&mut self.completed) && !hurry {
+            self.wait = true;
+            return Some(AnnounceEvent::Completed);
+        }
+        self.stopped = true;
+        Some(AnnounceEvent::Stopped)
+    }
+
+    fn answered(&mut self) {
+        self.asked = self.asked.saturating_sub(1);
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopped && self.asked == 0
     }
 }

@@ -6,7 +6,7 @@ use samara_proto::wire::{Message, Reserved};
 
 /// One torrent on its own, told facts by hand.
 pub(super) struct Alone {
-    torrent: Torrent,
+    pub(super) torrent: Torrent,
     pub(super) now: Instant,
 }
 
@@ -54,7 +54,7 @@ impl Alone {
     }
 }
 
-fn hangup(out: &Outputs) -> Option<Goodbye> {
+pub(super) fn hangup(out: &Outputs) -> Option<Goodbye> {
     out.iter().find_map(|output| match output {
         Output::Hangup { why, .. } => Some(*why),
         _ => None,
@@ -392,7 +392,7 @@ fn both_ends_keep_the_same_one_of_two_connections() {
     }
 }
 
-fn announced(out: &Outputs) -> Vec<(AnnounceEvent, u64)> {
+pub(super) fn announced(out: &Outputs) -> Vec<(AnnounceEvent, u64)> {
     let of = |output: &Output| match output {
         Output::Announce(announce) => Some((announce.event, announce.left)),
         _ => None,

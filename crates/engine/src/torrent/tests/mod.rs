@@ -2,6 +2,7 @@
 
 mod alone;
 mod pipes;
+mod trouble;
 mod turns;
 
 use super::*;

@@ -8,11 +8,11 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// Hosts joined by perfect pipes. Host n has peer id n; the key of a pipe at host a to host b is
 /// 1000 * epoch + b.
-struct World {
-    now: Instant,
-    hosts: Vec<Torrent>,
-    facts: VecDeque<(usize, Input)>,
-    links: BTreeSet<(usize, usize)>,
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) hosts: Vec<Torrent>,
+    pub(super) facts: VecDeque<(usize, Input)>,
+    pub(super) links: BTreeSet<(usize, usize)>,
     log: Vec<(usize, Output)>,
     /// Corrupts every n-th block that this host sends.
     corruptor: Option<usize>,
@@ -38,7 +38,7 @@ impl World {
         }
     }
 
-    fn swarm(leeches: usize, pieces: u32, config: &Config) -> Self {
+    pub(super) fn swarm(leeches: usize, pieces: u32, config: &Config) -> Self {
         let specs = (0..=leeches).map(|n| {
             let have = if n == 0 {
                 Bitfield::full(pieces)
@@ -56,7 +56,7 @@ impl World {
         world
     }
 
-    fn connect(&mut self, a: usize, b: usize) {
+    pub(super) fn connect(&mut self, a: usize, b: usize) {
         self.links.insert((a, b));
         for (host, other, outgoing) in [(a, b, true), (b, a, false)] {
             self.facts.push_back((
@@ -72,7 +72,7 @@ impl World {
         }
     }
 
-    fn cut(&mut self, a: usize, b: usize) {
+    pub(super) fn cut(&mut self, a: usize, b: usize) {
         if self.links.remove(&(a.min(b), a.max(b))) {
             self.facts.push_back((
                 a,
@@ -90,7 +90,7 @@ impl World {
     }
 
     /// Runs until nothing is left to be said at this moment.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let mut out = Outputs::new();
         while let Some((host, input)) = self.facts.pop_front() {
             self.hosts[host].handle(self.now, input, &mut out);
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    fn run(&mut self, seconds: u64) {
+    pub(super) fn run(&mut self, seconds: u64) {
         self.settle();
         let end = self.now + Duration::from_secs(seconds);
         while self.now < end {
@@ -182,7 +182,7 @@ impl World {
         self.log.iter().filter_map(of).collect()
     }
 
-    fn is_complete(&self, host: usize) -> bool {
+    pub(super) fn is_complete(&self, host: usize) -> bool {
         self.hosts[host].snapshot(self.now).phase == Phase::Seeding
     }
 }
