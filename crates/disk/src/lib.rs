@@ -8,12 +8,16 @@
 //! * [`hash`]: many SHA-1 and SHA-256 digests at a time.
 //! * [`check`]: pieces and whole files against the hashes of the torrent.
 //! * [`resume`]: the journal of what was verified, which survives a kill.
+//! * [`seam`]: where tests make the disk fail.
 
 pub mod check;
 pub mod create;
 pub mod hash;
 pub mod resume;
+pub mod seam;
 pub mod store;
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod testing;

@@ -14,8 +14,13 @@
 //! A journal is a convenience: one that is damaged, foreign or cannot be written costs a check of the
 //! data, or the next start, and never stops a download.
 
+mod backend;
+mod begin;
 mod table;
 
+pub use begin::{BeginError, Begun, begin};
+
+use crate::seam::{Action, Seam};
 use crate::store::{DiskError, Fingerprint, JOURNAL_FOLDER, Layout, Root, Store, fingerprint};
 use redb::Database;
 use samara_proto::Bitfield;
@@ -112,6 +117,7 @@ pub struct Journal {
     saved: Saved,
     /// Files whose fingerprint in the database is out of date.
     touched: BTreeSet<u32>,
+    seam: Seam,
 }
 
 impl Journal {
@@ -121,10 +127,22 @@ impl Journal {
     /// # Errors
     /// Only [`JournalError::Busy`]. Everything else is a warning, and costs a check.
     pub fn open(info: Arc<Info>, root: &Path) -> Result<(Self, Recovered), JournalError> {
+        Self::open_at(info, root, Seam::default())
+    }
+
+    /// The same with a seam.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_at(
+        info: Arc<Info>,
+        root: &Path,
+        seam: Seam,
+    ) -> Result<(Self, Recovered), JournalError> {
         let name = format!("{}.redb", info.info_hash());
         let path = root.join(JOURNAL_FOLDER).join(name);
         let identity = table::identity(&info);
-        let (database, found, warning) = match table::open(&path, &identity, &info) {
+        let (database, found, warning) = match table::open(&path, &identity, &info, &seam) {
             Ok((database, found)) => (Some(database), found, None),
             Err(TableError::Busy) => return Err(JournalError::Busy { path }),
             Err(TableError::Unwritable(reason)) => {
@@ -136,7 +154,7 @@ impl Journal {
                 (None, found, Some(warning))
             }
             Err(TableError::Unusable(reason)) => {
-                let (database, kept) = replace(&path, &identity, &info)?;
+                let (database, kept) = replace(&path, &identity, &info, &seam)?;
                 let warning = format!(
                     "the journal {} cannot be used ({reason}): the data will be checked{kept}",
                     path.display()
@@ -154,6 +172,7 @@ impl Journal {
             database,
             path,
             info,
+            seam,
         };
         let fresh = found.is_none();
         let mut complete = false;
@@ -177,7 +196,7 @@ impl Journal {
     fn compare(&mut self, root: &Path) {
         self.have = self.saved.have.clone();
         self.suspect = self.saved.suspect.clone();
-        let Ok(root) = Root::open(root, false, true) else {
+        let Ok(root) = Root::open(root, false, true, self.seam.clone()) else {
             self.have = Bitfield::empty(self.have.len());
             self.suspect = self.have.clone();
             return;
@@ -223,6 +242,54 @@ impl Journal {
                 self.touched.extend(self.layout.files_in(start, len));
             }
         }
+    }
+
+    /// Pieces that were found to be right on disk, rather than written through `store`: by an earlier run
+    /// that was killed, by another program. They are in the journal after the next commit, which makes
+    /// them durable first: who wrote them may not have.
+    pub fn adopt(&mut self, store: &Store, pieces: impl IntoIterator<Item = u32>) {
+        let geometry = &self.info.geometry;
+        let pieces: Vec<u32> = pieces
+            .into_iter()
+            .filter(|&piece| piece < geometry.pieces())
+            .collect();
+        let mut files = BTreeSet::new();
+        for &piece in &pieces {
+            let start = geometry.piece_start(piece);
+            let len = u64::from(geometry.data_len(piece));
+            files.extend(self.layout.files_in(start, len));
+        }
+        for file in files {
+            store.mark_unsynced(file);
+        }
+        self.record(pieces);
+    }
+
+    /// Compares once more, now that the store has looked at the files and sees every change from here on:
+    /// pieces that are no longer to be trusted, because a file was changed just now. For between the
+    /// opening of the two.
+    pub fn confirm(&mut self, store: &Store) -> Bitfield {
+        let mut late = Bitfield::empty(self.have.len());
+        for (file, index) in self.info.files.iter().zip(0u32..) {
+            if self.saved.files.get(&index).copied() == store.known(index) {
+                continue;
+            }
+            for piece in self.layout.pieces_of(file.offset, file.length) {
+                if self.have.clear(piece) {
+                    self.suspect.set(piece);
+                    late.set(piece);
+                }
+            }
+        }
+        self.complete &= self.have.is_full();
+        late
+    }
+
+    /// Files that are not what they were at the last commit, or were not there.
+    pub(crate) fn unfit(&self, store: &Store) -> Vec<u32> {
+        let files = 0..self.info.files.len() as u32;
+        let fits = |file: &u32| self.saved.files.get(file).copied() == store.known(*file);
+        files.filter(|file| !fits(file)).collect()
     }
 
     /// Pieces that turned out not to be right on disk.
@@ -286,7 +353,12 @@ impl Journal {
         // Gone after a failure: the disk may have been full for a while only.
         let database = match self.database.take() {
             Some(database) => database,
-            None => match table::open(&self.path, &table::identity(&self.info), &self.info) {
+            None => match table::open(
+                &self.path,
+                &table::identity(&self.info),
+                &self.info,
+                &self.seam,
+            ) {
                 Ok((database, found)) => {
                     if found.is_none() {
                         self.touched = (0..self.info.files.len() as u32).collect();
@@ -303,12 +375,13 @@ impl Journal {
                 }
             },
         };
-        // Read after the sync: what was synced looks like this, or was written again since, and then
-        // the next commit comes by.
+        // Taken after the sync: what was synced looks like this, or was written again since, and then
+        // the next commit comes by. It is what the store has made of the file, not what is there: what
+        // somebody else has made of it is not vouched for.
         let files: Vec<(u32, Option<Fingerprint>)> = self
             .touched
             .iter()
-            .map(|&file| (file, store.fingerprint(file)))
+            .map(|&file| (file, store.known(file)))
             .collect();
         let next = Saved {
             have: self.have.clone(),
@@ -343,13 +416,15 @@ fn replace(
     path: &Path,
     identity: &str,
     info: &Info,
+    seam: &Seam,
 ) -> Result<(Option<Database>, String), JournalError> {
     let aside = path.with_extension("redb.damaged");
-    if let Err(error) = std::fs::rename(path, &aside) {
+    let passed = seam.pass(|| path.to_path_buf(), Action::Rename(&aside));
+    if let Err(error) = passed.and_then(|()| std::fs::rename(path, &aside)) {
         return Ok((None, format!("; it cannot be moved away either: {error}")));
     }
     let kept = format!("; it was moved to {}", aside.display());
-    match table::open(path, identity, info) {
+    match table::open(path, identity, info, seam) {
         Ok((database, _)) => Ok((Some(database), kept)),
         Err(TableError::Busy) => Err(JournalError::Busy {
             path: path.to_path_buf(),

@@ -6,12 +6,14 @@
 //! | | `torrent` | what the journal is about ([`identity`]) |
 //! | | `complete` | `yes` or nothing |
 //! | `pieces` | page of 32,768 pieces | 4 KiB of bits: recorded; 4 KiB: waiting for a recheck |
-//! | `files` | index of the file | size, mtime (ns), inode, 8 bytes each, little endian |
+//! | `files` | index of the file | size, mtime (ns), ctime (ns), inode, 8 bytes each, little endian |
 //!
 //! A commit writes only the pages and files that changed. The database checks the checksums of all
 //! its pages when it is opened; values are still taken for what a stranger could have put there.
 
-use crate::store::Fingerprint;
+use super::backend::Backend;
+use crate::seam::{Action, Seam};
+use crate::store::{Fingerprint, sync_folder};
 use redb::backends::InMemoryBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend,
@@ -29,7 +31,7 @@ const PIECES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("pieces");
 const FILES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("files");
 
 /// Version of the layout; one that is not the same is not read.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Bytes of a page's bits.
 const PAGE: usize = 4096;
@@ -124,20 +126,38 @@ pub(super) fn open(
     path: &Path,
     identity: &str,
     info: &Info,
+    seam: &Seam,
 ) -> Result<(Database, Option<Saved>), TableError> {
-    if let Some(folder) = path.parent() {
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(folder)?,
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-            _ => {}
-        }
-    }
-    let database = builder().create(path)?;
+    make_folder(path, seam)?;
+    let (backend, made) = Backend::open(path, seam)?;
+    let database = builder().create_with_backend(backend)?;
     let found = read(&database, identity, info)?;
     if found.is_none() {
         begin(&database, identity).map_err(TableError::Unwritable)?;
     }
+    if made && let Some(folder) = path.parent() {
+        // A journal that no name leads to after a loss of power would cost a check of everything.
+        sync_folder(seam, folder)?;
+        if let Some(above) = folder.parent() {
+            sync_folder(seam, above)?;
+        }
+    }
     Ok((database, found))
+}
+
+fn make_folder(path: &Path, seam: &Seam) -> io::Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    if folder.is_dir() {
+        return Ok(());
+    }
+    seam.pass(|| folder.to_path_buf(), Action::Mkdir)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
 }
 
 /// Reads a journal that cannot be opened for writing, as on a read-only file system: out of a copy in
@@ -277,11 +297,12 @@ pub(super) fn write(
     write().map_err(|error| error.to_string())
 }
 
-fn encode(found: &Fingerprint) -> [u8; 24] {
-    let mut out = [0; 24];
+fn encode(found: &Fingerprint) -> [u8; 32] {
+    let mut out = [0; 32];
     out[..8].copy_from_slice(&found.size.to_le_bytes());
     out[8..16].copy_from_slice(&found.mtime_ns.to_le_bytes());
-    out[16..].copy_from_slice(&found.inode.to_le_bytes());
+    out[16..24].copy_from_slice(&found.ctime_ns.to_le_bytes());
+    out[24..].copy_from_slice(&found.inode.to_le_bytes());
     out
 }
 
@@ -289,12 +310,13 @@ fn decode(value: &[u8]) -> Option<Fingerprint> {
     let (words, []) = value.as_chunks::<8>() else {
         return None;
     };
-    let &[size, mtime_ns, inode] = words else {
+    let &[size, mtime_ns, ctime_ns, inode] = words else {
         return None;
     };
     Some(Fingerprint {
         size: u64::from_le_bytes(size),
         mtime_ns: i64::from_le_bytes(mtime_ns),
+        ctime_ns: i64::from_le_bytes(ctime_ns),
         inode: u64::from_le_bytes(inode),
     })
 }

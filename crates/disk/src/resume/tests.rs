@@ -278,7 +278,7 @@ fn other_torrents_and_versions_are_not_read() {
     {
         let meta = redb::TableDefinition::<&str, &str>::new("meta");
         let mut meta = transaction.open_table(meta).expect("there");
-        meta.insert("format", "2").expect("written");
+        meta.insert("format", "1").expect("written");
     }
     transaction.commit().expect("committed");
     drop(database);

@@ -55,6 +55,11 @@ pub enum Fault {
     NotAFile,
     /// The file is not the one that was there when the torrent was opened.
     Replaced,
+    /// The file was changed by somebody else, and has not been hashed since.
+    Altered,
+    /// A sync of the file failed earlier: nothing that was written since the one before can be vouched
+    /// for.
+    SyncFailed,
     /// The torrent wants to write where the journals are.
     Reserved,
     /// The store was opened for reading only.
@@ -74,6 +79,10 @@ impl fmt::Display for Fault {
             Self::Symlink => f.write_str("a part of the path is a symbolic link"),
             Self::NotAFile => f.write_str("what is there is not a regular file"),
             Self::Replaced => f.write_str("the file was replaced by another one meanwhile"),
+            Self::Altered => f.write_str("the file was changed by another program"),
+            Self::SyncFailed => {
+                f.write_str("an earlier sync failed, and what was written may be lost")
+            }
             Self::Reserved => f.write_str("the name .samara is kept for journals"),
             Self::NotWritable => f.write_str("the torrent was opened for reading only"),
             Self::Misuse => f.write_str("the buffers do not fit the span"),
@@ -89,9 +98,12 @@ impl From<Fault> for io::Error {
             Fault::Longer { .. } => io::ErrorKind::AlreadyExists,
             Fault::Short => io::ErrorKind::UnexpectedEof,
             Fault::NotWritable | Fault::Misuse => io::ErrorKind::InvalidInput,
-            Fault::Symlink | Fault::NotAFile | Fault::Replaced | Fault::Reserved => {
-                io::ErrorKind::Other
-            }
+            Fault::Symlink
+            | Fault::NotAFile
+            | Fault::Replaced
+            | Fault::Altered
+            | Fault::SyncFailed
+            | Fault::Reserved => io::ErrorKind::Other,
         };
         Self::new(kind, fault)
     }
@@ -174,8 +186,11 @@ impl DiskError {
             }
             Cause::Fault(Fault::Symlink) => "replace the link by what it points to",
             Cause::Fault(Fault::NotAFile | Fault::Reserved) => "choose another folder",
-            Cause::Fault(Fault::Short | Fault::Replaced) => {
+            Cause::Fault(Fault::Short | Fault::Replaced | Fault::Altered) => {
                 "run the same command again to check it"
+            }
+            Cause::Fault(Fault::SyncFailed) => {
+                "look at the system's log, and run the same command again to check what is there"
             }
             Cause::Fault(Fault::NotWritable | Fault::Misuse) => return None,
             Cause::Other if errno == Some(Errno::IO) => {

@@ -1,7 +1,10 @@
 //! Reads and writes.
 
 use super::{DiskError, Extent, Fault, Op, Segment, Store};
+use crate::seam::Action;
 use bytes::Bytes;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 use samara_proto::Span;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -56,22 +59,46 @@ impl Store {
                 continue;
             };
             let descriptor = self.descriptor(file)?;
-            let written = write_all(&descriptor, &taken, offset);
+            let written = self.explained(file, &descriptor, || {
+                self.write_at(file, &descriptor, &taken, offset)
+            });
             // Marked after the write and before it is reported, also one that failed half-way: a
             // sync in between would otherwise take the mark and miss the bytes.
-            self.dirty().insert(file);
-            written.map_err(|error| self.error(Op::Write, file, error))?;
+            self.mark_unsynced(file);
+            written?;
         }
         Ok(())
     }
 
-    /// Reads a span; padding is zeros. `buf` is exactly as long as the span.
+    fn write_at(
+        &self,
+        file: u32,
+        descriptor: &File,
+        parts: &[&[u8]],
+        offset: u64,
+    ) -> io::Result<()> {
+        let path = || self.path(file).unwrap_or_default();
+        match self.root.seam().pass_write(path, offset, parts) {
+            None => write_all(descriptor, parts, offset),
+            Some((bytes, error)) => {
+                let whole = parts.concat();
+                let torn = whole.get(..bytes).unwrap_or(&whole);
+                write_all(descriptor, &[torn], offset).and(Err(error))
+            }
+        }
+    }
+
+    /// Reads a span; padding is zeros. `buf` is exactly as long as the span. A file that somebody else
+    /// has changed and that was not hashed since is an error here, and not in the two reads below.
     ///
     /// # Errors
     /// What could not be read; a file that ends too early is one of these.
     pub fn read(&self, span: Span, buf: &mut [u8]) -> Result<(), DiskError> {
         if !self.info.geometry.contains(span) || buf.len() as u64 != u64::from(span.length) {
             return Err(self.misuse(Op::Read));
+        }
+        for file in self.layout.files_in(self.start(span), buf.len() as u64) {
+            self.not_in_doubt(file)?;
         }
         self.read_range(self.start(span), buf)
     }
@@ -99,11 +126,15 @@ impl Store {
     /// What could not be read; a file that ends too early is one of these.
     pub fn read_file(&self, file: u32, offset: u64, buf: &mut [u8]) -> Result<(), DiskError> {
         let descriptor = self.descriptor(file)?;
-        descriptor.read_exact_at(buf, offset).map_err(|error| {
-            let short = error.kind() == io::ErrorKind::UnexpectedEof;
-            let error = if short { Fault::Short.into() } else { error };
-            self.error(Op::Read, file, error)
-        })
+        let path = || self.path(file).unwrap_or_default();
+        let passed = self.root.seam().pass(path, Action::Read);
+        passed
+            .and_then(|()| descriptor.read_exact_at(buf, offset))
+            .map_err(|error| {
+                let short = error.kind() == io::ErrorKind::UnexpectedEof;
+                let error = if short { Fault::Short.into() } else { error };
+                self.error(Op::Read, file, error)
+            })
     }
 
     /// Where the bytes of a span are, for a caller that sends them without copying. The files are
@@ -124,14 +155,41 @@ impl Store {
                 let len = extent.len() as u32;
                 Ok(match extent {
                     Extent::Zeros { .. } => Segment::Zeros { len },
-                    Extent::File { file, offset, .. } => Segment::File {
-                        file: self.descriptor(file)?,
-                        offset,
-                        len,
-                    },
+                    Extent::File { file, offset, .. } => {
+                        self.not_in_doubt(file)?;
+                        let file = self.descriptor(file)?;
+                        Segment::File { file, offset, len }
+                    }
                 })
             })
             .collect()
+    }
+
+    /// Pieces that something was written to in this file: those that do not lie in its holes as a whole.
+    /// All of them where the file system does not know.
+    #[must_use]
+    pub fn pieces_with_data(&self, file: u32) -> Vec<u32> {
+        let Some(entry) = self.info.files.get(file as usize) else {
+            return Vec::new();
+        };
+        let Ok(descriptor) = self.descriptor(file) else {
+            return Vec::new();
+        };
+        let seek = |to| rustix::fs::seek(&descriptor, to);
+        let (mut pieces, mut at) = (Vec::new(), 0);
+        while at < entry.length {
+            let data = match seek(SeekFrom::Data(at)) {
+                Ok(data) if data < entry.length => data,
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                Ok(_) | Err(_) => break,
+            };
+            let hole = seek(SeekFrom::Hole(data)).unwrap_or(entry.length);
+            let hole = hole.clamp(data + 1, entry.length);
+            pieces.extend(self.layout.pieces_of(entry.offset + data, hole - data));
+            at = hole;
+        }
+        pieces.dedup();
+        pieces
     }
 
     /// Tells the kernel that a range of the byte space will be read soon. A hint: failures are
@@ -210,7 +268,7 @@ fn write_all(file: &File, slices: &[&[u8]], mut offset: u64) -> io::Result<()> {
                     offset += written as u64;
                     IoSlice::advance_slices(&mut left, written);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }

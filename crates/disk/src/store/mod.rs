@@ -4,27 +4,33 @@
 //! it. Nothing here checks hashes: who writes has verified before, who reads to serve reads what was
 //! verified.
 
+mod durable;
 mod error;
 mod fingerprint;
 mod io;
 mod layout;
 mod pool;
 mod root;
+mod seen;
 
 pub use error::{Cause, DiskError, Fault, Op};
 pub use fingerprint::Fingerprint;
 pub use layout::{Extent, Layout};
-pub(crate) use root::Root;
+pub(crate) use root::{Root, sync_folder};
+pub use seen::Change;
 
+use crate::seam::{Action, Seam};
+use durable::Unsynced;
 use pool::Pool;
 use root::Access;
 use rustix::io::Errno;
 use samara_proto::metainfo::{File as Entry, Info};
+use seen::Seen;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Folder below the root that holds the journals; no torrent may write there.
 pub const JOURNAL_FOLDER: &str = ".samara";
@@ -100,8 +106,8 @@ pub struct Store {
     /// Inode of each file as first seen; 0 is not seen yet. A file that is replaced while we run has
     /// another one, and must neither be served nor vouched for.
     inodes: Box<[AtomicU64]>,
-    /// Files written since the last sync.
-    dirty: Mutex<BTreeSet<u32>>,
+    seen: Seen,
+    unsynced: Mutex<Unsynced>,
     /// All files are on the root's file system, so that one `syncfs` reaches them.
     one_device: bool,
     /// That file system is tmpfs or ramfs.
@@ -116,6 +122,19 @@ impl Store {
     /// # Errors
     /// What could not be made or opened, or was refused, and why.
     pub fn open(info: Arc<Info>, root: &Path, options: StoreOptions) -> Result<Self, DiskError> {
+        Self::open_at(info, root, options, Seam::default())
+    }
+
+    /// The same with a seam.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_at(
+        info: Arc<Info>,
+        root: &Path,
+        options: StoreOptions,
+        seam: Seam,
+    ) -> Result<Self, DiskError> {
         let follow = options.follow_links && !options.write;
         let files = info.files.iter().map(|file| &file.path);
         let mut paths = files.chain(info.symlinks.iter().map(|link| &link.path));
@@ -123,12 +142,13 @@ impl Store {
             let path = root.join(path.join("/"));
             return Err(DiskError::new(Op::Open, path, Fault::Reserved));
         }
-        let root = Root::open(root, options.write, follow)?;
+        let root = Root::open(root, options.write, follow, seam)?;
         let mut store = Self {
             layout: Layout::new(&info),
             pool: Pool::new(options.max_open),
             inodes: info.files.iter().map(|_| AtomicU64::new(0)).collect(),
-            dirty: Mutex::default(),
+            seen: Seen::new(info.files.len()),
+            unsynced: Mutex::default(),
             one_device: true,
             in_memory: lives_in_memory(&root),
             info,
@@ -148,7 +168,7 @@ impl Store {
             .ok()
             .map(|stat| stat.st_dev);
         let mut one_device = true;
-        for (entry, inode) in self.info.files.iter().zip(&self.inodes) {
+        for ((entry, inode), index) in self.info.files.iter().zip(&self.inodes).zip(0u32..) {
             let fail = |error| {
                 Err(DiskError::new(
                     Op::Open,
@@ -156,8 +176,8 @@ impl Store {
                     error,
                 ))
             };
-            let stat = match self.root.file(&entry.path, Access::Read) {
-                Ok((_, stat)) => stat,
+            let (file, stat) = match self.root.file(&entry.path, Access::Read) {
+                Ok(found) => found,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 // May be writable all the same; if not, making the files says so.
                 Err(error) if is_errno(&error, Errno::ACCESS) && self.options.write => continue,
@@ -173,6 +193,7 @@ impl Store {
             }
             one_device &= Some(stat.st_dev) == device;
             inode.store(found.inode, Ordering::Relaxed);
+            self.seen.known(index).set(self.look_at(index, &file)?);
         }
         self.one_device = one_device;
         self.in_memory &= one_device;
@@ -181,7 +202,7 @@ impl Store {
 
     fn make_files(&self) -> Result<(), DiskError> {
         let mut made = BTreeSet::new();
-        for (entry, inode) in self.info.files.iter().zip(&self.inodes) {
+        for ((entry, inode), index) in self.info.files.iter().zip(&self.inodes).zip(0u32..) {
             self.root.make_parent(&entry.path, &mut made)?;
             let path = || self.root.full_path(&entry.path);
             let access = Access::Create {
@@ -191,6 +212,9 @@ impl Store {
                 .root
                 .file(&entry.path, access)
                 .map_err(|error| DiskError::new(Op::Create, path(), error))?;
+            if inode.load(Ordering::Relaxed) == 0 {
+                self.root.name_made(&entry.path);
+            }
             self.resize(&file, &stat, entry)
                 .map_err(|error| DiskError::new(Op::Resize, path(), error))?;
             let mode = stat.st_mode;
@@ -200,6 +224,7 @@ impl Store {
                 let _ = rustix::fs::fchmod(&file, mode);
             }
             inode.store(Fingerprint::of(&stat).inode, Ordering::Relaxed);
+            self.seen.known(index).set(self.look_at(index, &file)?);
         }
         for link in &self.info.symlinks {
             self.root.make_parent(&link.path, &mut made)?;
@@ -225,7 +250,10 @@ impl Store {
             };
             return Err(fault.into());
         }
+        let resize = Action::Resize(entry.length);
+        let path = || self.root.full_path(&entry.path);
         if self.options.preallocate && held < entry.length && size <= entry.length {
+            self.root.seam().pass(path, resize)?;
             let flags = rustix::fs::FallocateFlags::empty();
             match rustix::fs::fallocate(file, flags, 0, entry.length) {
                 Ok(()) => return Ok(()),
@@ -235,6 +263,7 @@ impl Store {
             }
         }
         if size != entry.length {
+            self.root.seam().pass(path, resize)?;
             rustix::fs::ftruncate(file, entry.length)?;
         }
         Ok(())
@@ -278,46 +307,8 @@ impl Store {
     pub fn fingerprint(&self, file: u32) -> Option<Fingerprint> {
         let entry = self.info.files.get(file as usize)?;
         let found = fingerprint(&self.root, entry)?;
-        let known = self.inodes.get(file as usize)?.load(Ordering::Relaxed);
+        let known = self.seen.known(file).get().inode;
         (known == 0 || known == found.inode).then_some(found)
-    }
-
-    /// Makes everything durable that was written before the call; gives the files that were. A failure
-    /// leaves what is not yet durable to the next call.
-    ///
-    /// # Errors
-    /// The first file that could not be synced. After one, what was written is not to be trusted
-    /// without hashing it: the kernel may have dropped it.
-    pub fn sync(&self) -> Result<Vec<u32>, DiskError> {
-        /// Dirty files above which one `syncfs` is cheaper than a sync each: every `fdatasync` of a
-        /// new file waits for a commit of the file system's journal.
-        const SYNC_ALL_FILES: usize = 256;
-
-        let dirty: Vec<u32> = std::mem::take(&mut *self.dirty()).into_iter().collect();
-        if dirty.len() > SYNC_ALL_FILES && self.one_device {
-            return match rustix::fs::syncfs(self.root.fd()) {
-                Ok(()) => Ok(dirty),
-                Err(error) => {
-                    self.dirty().extend(&dirty);
-                    Err(DiskError::new(Op::Sync, self.root.path(), error))
-                }
-            };
-        }
-        for (done, &file) in dirty.iter().enumerate() {
-            let synced = self.descriptor(file).and_then(|descriptor| {
-                rustix::fs::fdatasync(&descriptor)
-                    .map_err(|error| self.error(Op::Sync, file, error.into()))
-            });
-            if let Err(error) = synced {
-                self.dirty().extend(&dirty[done..]);
-                return Err(error);
-            }
-        }
-        Ok(dirty)
-    }
-
-    fn dirty(&self) -> MutexGuard<'_, BTreeSet<u32>> {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self, op: Op, file: u32, source: std::io::Error) -> DiskError {
@@ -356,7 +347,8 @@ impl Store {
 pub(crate) fn fingerprint(root: &Root, entry: &Entry) -> Option<Fingerprint> {
     let stat = root.stat(&entry.path).ok()?;
     let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
-    regular.then(|| Fingerprint::of(&stat))
+    let path = || root.full_path(&entry.path);
+    regular.then(|| root.seam().fingerprint(path, Fingerprint::of(&stat)))
 }
 
 /// tmpfs and ramfs (`statfs(2)`).

@@ -60,6 +60,11 @@ impl Pool {
         Ok(self.lock().insert(index, Arc::new(file)))
     }
 
+    /// Which files are open.
+    pub(crate) fn indices(&self) -> Vec<u32> {
+        self.lock().open.keys().copied().collect()
+    }
+
     /// Number of descriptors held.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

@@ -7,6 +7,7 @@
 //! 5.6), or the components are walked one by one with `O_NOFOLLOW`.
 
 use super::error::{DiskError, Fault, Op};
+use crate::seam::{Action, Seam};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +57,27 @@ pub(crate) struct Root {
     follow: bool,
     /// The kernel has no `openat2`, or a sandbox refuses it: walk.
     walk: AtomicBool,
+    seam: Seam,
+    /// Folders in which names were made that may not survive a loss of power yet. A file that was synced
+    /// is of no use if nothing leads to it.
+    renamed: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Root {
     /// Opens the folder; makes it if `create`. `follow`: links below it are the user's own and are
     /// followed (reading only).
-    pub(crate) fn open(path: &Path, create: bool, follow: bool) -> Result<Self, DiskError> {
+    pub(crate) fn open(
+        path: &Path,
+        create: bool,
+        follow: bool,
+        seam: Seam,
+    ) -> Result<Self, DiskError> {
+        let mut renamed = BTreeSet::new();
         if create {
-            std::fs::create_dir_all(path)
+            let missing = path.ancestors().take_while(|folder| !folder.exists());
+            renamed.extend(missing.filter_map(Path::parent).map(named));
+            seam.pass(|| path.to_path_buf(), Action::Mkdir)
+                .and_then(|()| std::fs::create_dir_all(path))
                 .map_err(|error| DiskError::new(Op::CreateFolder, path, error))?;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -74,7 +89,13 @@ impl Root {
             path: path.to_path_buf(),
             follow,
             walk: AtomicBool::new(false),
+            seam,
+            renamed: Mutex::new(renamed),
         })
+    }
+
+    pub(crate) fn seam(&self) -> &Seam {
+        &self.seam
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -94,6 +115,11 @@ impl Root {
 
     /// Opens a regular file; anything else that is there is refused.
     pub(crate) fn file(&self, components: &[String], access: Access) -> io::Result<(File, Stat)> {
+        let action = match access {
+            Access::Create { .. } => Action::Create,
+            Access::Read | Access::ReadWrite => Action::Open,
+        };
+        self.seam.pass(|| self.full_path(components), action)?;
         let fd = self.resolve(components, access)?;
         let stat = rustix::fs::fstat(&fd)?;
         if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -164,11 +190,14 @@ impl Root {
     fn descend(&self, folders: &[String], create: bool) -> io::Result<Option<OwnedFd>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut folder: Option<OwnedFd> = None;
-        for name in folders {
+        for (depth, name) in folders.iter().enumerate() {
             let name = name.as_str();
             let at = folder.as_ref().map_or(self.fd(), AsFd::as_fd);
             let mut next = rustix::fs::openat(at, name, flags, Mode::empty());
             if create && next.as_ref().err() == Some(&Errno::NOENT) {
+                let above = self.full_path(&folders[..depth]);
+                self.seam.pass(|| above.join(name), Action::Mkdir)?;
+                self.renamed().insert(above);
                 match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o777)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),
@@ -199,6 +228,37 @@ impl Root {
         )?)
     }
 
+    fn renamed(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.renamed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A name was made in the folder of this file.
+    pub(crate) fn name_made(&self, components: &[String]) {
+        let folders = components.split_last().map_or(&[][..], |(_, above)| above);
+        self.renamed().insert(self.full_path(folders));
+    }
+
+    /// Names are durable from here on, by other means.
+    pub(crate) fn names_synced(&self) {
+        self.renamed().clear();
+    }
+
+    /// Folders that wait for [`Self::sync_names`].
+    pub(crate) fn names_unsynced(&self) -> usize {
+        self.renamed().len()
+    }
+
+    /// Makes durable what names there are in which folder. What fails is tried again the next time.
+    pub(crate) fn sync_names(&self) -> Result<(), DiskError> {
+        let folders = self.renamed().clone();
+        for folder in folders {
+            sync_folder(&self.seam, &folder)
+                .map_err(|error| DiskError::new(Op::Sync, &folder, error))?;
+            self.renamed().remove(&folder);
+        }
+        Ok(())
+    }
+
     /// Makes the folder of a file. `made` remembers which are there, so that a torrent of 100,000
     /// files in a few folders does not walk for each.
     pub(crate) fn make_parent<'a>(
@@ -216,6 +276,27 @@ impl Root {
             .map_err(|error| DiskError::new(Op::CreateFolder, self.full_path(folders), error))?;
         made.insert(folders);
         Ok(())
+    }
+}
+
+/// A folder's path as it can be opened: "" is where we are.
+fn named(folder: &Path) -> PathBuf {
+    if folder.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        folder.to_path_buf()
+    }
+}
+
+/// Makes the names in a folder durable. File systems that cannot, and folders that may be written and not
+/// read, are passed over: there is nothing else to do about them.
+pub(crate) fn sync_folder(seam: &Seam, folder: &Path) -> io::Result<()> {
+    seam.pass(|| folder.to_path_buf(), Action::SyncFolder)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let synced = rustix::fs::open(named(folder), flags, Mode::empty()).and_then(rustix::fs::fsync);
+    match synced {
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::ACCESS | Errno::PERM | Errno::NOENT) => Ok(()),
+        other => Ok(other?),
     }
 }
 

@@ -132,7 +132,7 @@ fn links_are_not_followed() {
         assert_eq!(fault(&error), Fault::Symlink);
         assert_eq!(fs::read_dir(outside.path()).expect("there").count(), 0);
 
-        let root = Root::open(dir.path(), false, false).expect("opened");
+        let root = Root::open(dir.path(), false, false, Seam::default()).expect("opened");
         if walk {
             root.force_walk();
         }
