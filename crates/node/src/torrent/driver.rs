@@ -3,8 +3,9 @@
 
 use super::keeper::Keeper;
 use super::kept::Kept;
+use super::lookout::Lookout;
 use super::open::Opened;
-use super::{AddTorrent, Fact, Outcome, Shared, TorrentEvent};
+use super::{AddTorrent, Fact, Mode, Outcome, Shared, TorrentEvent};
 use crate::clock::Clock;
 use crate::error::NodeError;
 use crate::limits::{Bucket, Throttle};
@@ -88,6 +89,8 @@ pub(super) struct Driver {
     pub(super) setting: Setting,
     pub(super) store: Arc<Store>,
     pub(super) keeper: Keeper,
+    pub(super) lookout: Lookout,
+    pub(super) mode: Mode,
     /// Addresses of the trackers, by tier.
     pub(super) trackers: Vec<Vec<String>>,
     /// The engine's time in this turn.
@@ -162,6 +165,8 @@ impl Driver {
                 opened.files_checked,
                 setting.shared.facts.clone(),
             ),
+            lookout: Lookout::new(),
+            mode: request.mode,
             setting,
             store: opened.store,
             trackers,
@@ -255,6 +260,8 @@ impl Driver {
             Fact::Connected { shaken, place } => self.connect(shaken, place),
             Fact::Announced { words, result } => self.announced(words, result),
             Fact::Journaled => self.keeper.committed(&self.setting.shared.bus),
+            Fact::Looked(changes) => self.looked(&changes),
+            Fact::Rechecked(found) => self.rechecked(found),
         }
     }
 
@@ -325,6 +332,7 @@ impl Driver {
             self.take_snapshot();
         }
         self.keeper.commit_if_due(&self.store);
+        self.look_if_due();
     }
 
     /// Refreshes the numbers for people.
@@ -346,7 +354,13 @@ impl Driver {
             at = at.min(self.snapshot_at);
         }
         let due = self.setting.clock.timer(at);
-        self.keeper.due().map_or(due, |journal| due.min(journal))
+        let look = self.lookout.due(self.links.is_empty());
+        let others = [self.keeper.due(), look];
+        others.into_iter().flatten().fold(due, Ord::min)
+    }
+
+    pub(super) fn has(&self, piece: u32) -> bool {
+        self.engine.has(piece)
     }
 
     pub(super) fn retry_in(&self) -> Duration {

@@ -2,8 +2,9 @@
 //! not notice, and never on a network thread.
 
 use super::{Bus, Fact, TorrentEvent};
-use samara_disk::resume::Journal;
+use samara_disk::resume::{Journal, JournalError};
 use samara_disk::store::Store;
+use samara_engine::Input;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -38,6 +39,10 @@ pub(super) struct Keeper {
     pieces: Vec<u32>,
     /// Pieces that were recorded and turned out to be wrong on disk.
     rejected: Vec<u32>,
+    /// Pieces that were found to be right on disk, and may not be durable.
+    adopted: Vec<u32>,
+    /// Files that were in doubt and have been hashed.
+    settled: Vec<u32>,
     bytes: u64,
     /// When the first of them came.
     since: Option<Instant>,
@@ -58,6 +63,8 @@ impl Keeper {
             facts,
             pieces: Vec::new(),
             rejected: Vec::new(),
+            adopted: Vec::new(),
+            settled: Vec::new(),
             bytes: 0,
             since: None,
             complete,
@@ -79,12 +86,39 @@ impl Keeper {
         self.since.get_or_insert_with(Instant::now);
     }
 
+    /// Files that somebody else had changed were hashed.
+    pub(super) fn rechecked(
+        &mut self,
+        store: &Arc<Store>,
+        files: &[u32],
+        good: &[u32],
+        bad: &[u32],
+    ) {
+        if matches!(self.journal, Place::Nowhere) {
+            let (store, files) = (Arc::clone(store), files.to_vec());
+            tokio::task::spawn_blocking(move || settle(&store, files));
+            return;
+        }
+        if !bad.is_empty() {
+            self.reject(bad);
+        }
+        self.adopted.extend_from_slice(good);
+        self.settled.extend_from_slice(files);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
     /// Takes what waits into the journal. A piece that was rejected may have been fetched again since.
-    fn news(&mut self) -> impl FnOnce(&mut Journal) + use<> {
+    fn news(&mut self) -> impl FnOnce(&mut Journal, &Store) + use<> {
         let rejected = std::mem::take(&mut self.rejected);
+        let adopted = std::mem::take(&mut self.adopted);
+        let settled = std::mem::take(&mut self.settled);
         let (pieces, complete) = (std::mem::take(&mut self.pieces), self.complete);
-        move |journal| {
+        move |journal, store| {
             journal.reject(rejected);
+            // After what is wrong in them was taken out, and never beside a commit: what is known of a
+            // file is what a journal that still holds those pieces must not be given.
+            settle(store, settled);
+            journal.adopt(store, adopted);
             journal.record(pieces);
             journal.mark_complete(complete && journal.have().is_full());
         }
@@ -126,9 +160,16 @@ impl Keeper {
                 self.since = None;
                 self.journal = Place::Away(done);
                 tokio::task::spawn_blocking(move || {
-                    news(&mut journal);
+                    news(&mut journal, &store);
                     let failed = journal.commit(&store).err();
-                    let _ = give_back.send((journal, failed.map(|error| error.to_string())));
+                    let lost = matches!(&failed, Some(JournalError::Data(_)));
+                    let text = failed.map(|error| error.to_string());
+                    if let Some(text) = text.clone().filter(|_| lost) {
+                        // A journal can wait for a better moment; data that cannot be made durable are
+                        // not there, whatever the next sync says.
+                        let _ = facts.send(Fact::Say(Input::DiskFailed(text)));
+                    }
+                    let _ = give_back.send((journal, text.filter(|_| !lost)));
                     let _ = facts.send(Fact::Journaled);
                 });
             }
@@ -172,7 +213,7 @@ impl Keeper {
         let (news, complete) = (self.news(), self.complete);
         let store = Arc::clone(store);
         let closing = tokio::task::spawn_blocking(move || {
-            news(&mut journal);
+            news(&mut journal, &store);
             journal.finish(&store, complete).err()
         });
         let warning = match closing.await {
@@ -180,5 +221,12 @@ impl Keeper {
             Err(error) => Some(format!("the journal could not be written: {error}")),
         };
         self.warn(warning, bus);
+    }
+}
+
+/// A file that was changed again meanwhile stays in doubt, and is found at the next look.
+fn settle(store: &Store, files: Vec<u32>) {
+    for file in files {
+        store.settle(file);
     }
 }

@@ -6,6 +6,7 @@
 //!   perform                        one arm for each kind of wish
 //!   keeper                         when the journal is written
 //!   kept                           payload of pieces that are not whole yet
+//!   lookout                        what somebody else does to the files while we run
 //!   events                         what users are told
 //! ```
 
@@ -13,6 +14,7 @@ mod driver;
 mod events;
 mod keeper;
 mod kept;
+mod lookout;
 mod open;
 mod perform;
 
@@ -21,6 +23,9 @@ pub use events::{Outcome, TorrentEvent};
 
 use crate::error::NodeError;
 use crate::session::{Inner, Place, Shaken};
+use lookout::Rechecked;
+use samara_disk::seam::Seam;
+use samara_disk::store::Change;
 use samara_engine::{Announce, Answer, Input, Snapshot};
 use samara_proto::InfoHash;
 use samara_proto::metainfo::{Info, Metainfo};
@@ -62,6 +67,8 @@ pub struct AddTorrent {
     pub seed: Option<u64>,
     /// The data were hashed a moment ago: do not check them again.
     pub trust_existing: bool,
+    /// For tests of disks that fail: what every call to the disk has to pass.
+    pub seam: Seam,
 }
 
 impl AddTorrent {
@@ -78,6 +85,7 @@ impl AddTorrent {
             down_limit: None,
             seed: None,
             trust_existing: false,
+            seam: Seam::default(),
         }
     }
 }
@@ -100,6 +108,10 @@ pub(crate) enum Fact {
     },
     /// A commit of the journal is done.
     Journaled,
+    /// The files were looked at.
+    Looked(Vec<(u32, Change)>),
+    /// Files that had been changed were hashed.
+    Rechecked(Rechecked),
 }
 
 /// What the handles and the task of a torrent share.
@@ -245,6 +257,7 @@ async fn live(
         mode: request.mode,
         trust_existing: request.trust_existing,
         threads: setting.hash_threads,
+        seam: request.seam.clone(),
         shared: Arc::clone(&shared),
     };
     let opened = tokio::task::spawn_blocking(move || open::open(&opening)).await;

@@ -3,7 +3,8 @@
 use super::{Mode, Outcome, Shared, TorrentEvent};
 use crate::error::NodeError;
 use samara_disk::check::{CheckError, Control, verify_some};
-use samara_disk::resume::{Journal, Recovered};
+use samara_disk::resume::{BeginError, Journal, begin};
+use samara_disk::seam::Seam;
 use samara_disk::store::{DiskError, JOURNAL_FOLDER, Store, StoreOptions};
 use samara_proto::Bitfield;
 use samara_proto::metainfo::Info;
@@ -23,6 +24,7 @@ pub(super) struct Opening {
     pub(super) mode: Mode,
     pub(super) trust_existing: bool,
     pub(super) threads: usize,
+    pub(super) seam: Seam,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -61,6 +63,15 @@ impl From<CheckError> for Failure {
     }
 }
 
+impl From<BeginError> for Failure {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Journal(error) => Self::Error(NodeError::Disk(error.to_string())),
+            BeginError::Check(error) => error.into(),
+        }
+    }
+}
+
 pub(super) fn open(opening: &Opening) -> Result<Opened, Failure> {
     match opening.mode {
         Mode::Get => open_to_get(opening),
@@ -69,29 +80,19 @@ pub(super) fn open(opening: &Opening) -> Result<Opened, Failure> {
 }
 
 fn open_to_get(opening: &Opening) -> Result<Opened, Failure> {
-    let info = &opening.info;
-    let (mut journal, recovered) = Journal::open(Arc::clone(info), &opening.root)
-        .map_err(|error| Failure::Error(NodeError::Disk(error.to_string())))?;
-    opening.warn(&recovered);
-    // Looked at before the files are made, which gives them their length.
-    let suspects = if recovered.fresh {
-        opening.data_on_disk()
-    } else {
-        recovered.recheck
-    };
-    let store = Store::open(Arc::clone(info), &opening.root, StoreOptions::default())?;
-    let right = opening.check(&store, &suspects)?;
-    journal.record(right.iter());
-    journal.reject(suspects.iter().filter(|piece| !right.get(*piece)));
-    let mut have = recovered.have;
-    for piece in right.iter() {
-        have.set(piece);
-    }
+    let begun = begin(
+        &opening.info,
+        &opening.root,
+        StoreOptions::default(),
+        &opening.seam,
+        |text| opening.warn(text),
+        |store, suspects| opening.check(store, suspects),
+    )?;
     Ok(Opened {
-        store: Arc::new(store),
-        journal: Some(journal),
-        files_checked: recovered.complete && have.is_full(),
-        have,
+        store: Arc::new(begun.store),
+        journal: Some(begun.journal),
+        have: begun.have,
+        files_checked: begun.complete,
     })
 }
 
@@ -101,12 +102,13 @@ fn open_to_seed(opening: &Opening) -> Result<Opened, Failure> {
         follow_links: true,
         ..StoreOptions::read_only()
     };
-    let store = Store::open(Arc::clone(info), &opening.root, options)?;
+    let seam = opening.seam.clone();
+    let store = Store::open_at(Arc::clone(info), &opening.root, options, seam)?;
     let all = Bitfield::full(info.geometry.pieces());
     let have = if opening.trust_existing {
         all
     } else {
-        let known = opening.known_to_journal();
+        let known = opening.known_to_journal(&store);
         let mut suspects = all;
         for piece in known.iter() {
             suspects.clear(piece);
@@ -128,46 +130,31 @@ fn open_to_seed(opening: &Opening) -> Result<Opened, Failure> {
 impl Opening {
     /// What a download into the same folder has verified, and what has not changed since. A journal is
     /// only read here: seeding leaves nothing behind in somebody's folder.
-    fn known_to_journal(&self) -> Bitfield {
+    fn known_to_journal(&self, store: &Store) -> Bitfield {
         let none = Bitfield::empty(self.info.geometry.pieces());
         let name = format!("{}.redb", self.info.info_hash());
         if !self.root.join(JOURNAL_FOLDER).join(name).is_file() {
             return none;
         }
-        match Journal::open(Arc::clone(&self.info), &self.root) {
-            Ok((_, recovered)) => recovered.have,
+        match Journal::open_at(Arc::clone(&self.info), &self.root, self.seam.clone()) {
+            Ok((mut journal, recovered)) => {
+                let mut have = recovered.have;
+                for piece in journal.confirm(store).iter() {
+                    have.clear(piece);
+                }
+                have
+            }
             Err(_) => none,
         }
     }
 
-    fn warn(&self, recovered: &Recovered) {
-        if let Some(text) = &recovered.warning {
-            tracing::warn!("{text}");
-            self.shared.bus.say(TorrentEvent::Notice(text.clone()));
-        }
-    }
-
-    /// Pieces of which something is on disk already.
-    fn data_on_disk(&self) -> Bitfield {
-        let mut pieces = Bitfield::empty(self.info.geometry.pieces());
-        let options = StoreOptions::read_only();
-        let Ok(store) = Store::open(Arc::clone(&self.info), &self.root, options) else {
-            return pieces; // nothing there; or something that opening it for writing will name
-        };
-        for (file, index) in self.info.files.iter().zip(0u32..) {
-            let Some(found) = store.fingerprint(index) else {
-                continue;
-            };
-            let there = found.size.min(file.length);
-            for piece in store.layout().pieces_of(file.offset, there) {
-                pieces.set(piece);
-            }
-        }
-        pieces
+    fn warn(&self, text: String) {
+        tracing::warn!("{text}");
+        self.shared.bus.say(TorrentEvent::Notice(text));
     }
 
     /// Which of `pieces` are right on disk.
-    fn check(&self, store: &Store, pieces: &Bitfield) -> Result<Bitfield, Failure> {
+    fn check(&self, store: &Store, pieces: &Bitfield) -> Result<Bitfield, CheckError> {
         if pieces.count() == 0 {
             return Ok(pieces.clone());
         }

@@ -1,5 +1,6 @@
 //! Real sockets, real files: sessions on loopback.
 
+mod disk;
 mod harness;
 mod hostile;
 mod magnets;
