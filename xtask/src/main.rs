@@ -7,6 +7,7 @@
 #![allow(unreachable_pub)]
 
 mod tidy;
+mod torture;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -23,8 +24,9 @@ fn main() -> ExitCode {
         ["tidy"] => run_tidy(),
         ["test"] => run_tests(false),
         ["test", "--quick"] => run_tests(true),
+        ["torture", options @ ..] => torture::run(&root(), options),
         _ => {
-            eprintln!("{USAGE}");
+            eprintln!("{USAGE}\n{}", torture::USAGE);
             return ExitCode::from(2);
         }
     };
