@@ -3,7 +3,7 @@
 use super::data::{assert_same, folder, noise, write};
 use super::http::{answering, nobody, reply};
 use super::process::{Ended, Process, run, samara};
-use super::swarm::{Tracker, create, get, seed};
+use super::swarm::{Swarm, Tracker, create, get, seed};
 use std::path::Path;
 use std::process::Command;
 
@@ -164,18 +164,10 @@ fn get_onto(options: &str, into: &Path, torrent: &Path) -> Ended {
 
 #[test]
 fn a_full_or_read_only_disk_is_one_clear_line() {
-    let work = folder();
-    let data = write(work.path().join("src/x.bin"), noise(8 << 20, 43));
-    let tracker = Tracker::start();
-    let torrent = create(
-        &data,
-        &work.path().join("t.torrent"),
-        &tracker.announce,
-        &[],
-    );
-    let _seed = seed(&torrent, &work.path().join("src"), 2, &[]);
+    let swarm = Swarm::of(8 << 20, 43);
+    let _seed = swarm.seed(&[]);
     for (options, words) in [("size=4m", "space"), ("ro", "ead-only")] {
-        let ended = get_onto(options, &work.path().join("small"), &torrent).expect_code(1);
+        let ended = get_onto(options, &swarm.path().join("small"), &swarm.torrent).expect_code(1);
         let message = ended.event("error").expect("error")["message"]
             .as_str()
             .expect("text")

@@ -17,6 +17,7 @@ mod http;
 mod large;
 mod namespace;
 mod process;
+mod reliability;
 mod resume;
 mod share;
 mod swarm;

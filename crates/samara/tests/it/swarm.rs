@@ -3,10 +3,11 @@
 use super::data::{assert_same, contents, folder, noise, tree, write};
 use super::process::{Process, run, samara};
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// `samara tracker` on a free port of 127.0.0.1.
 pub struct Tracker {
-    _process: Process,
+    process: Process,
     pub announce: String,
 }
 
@@ -23,10 +24,67 @@ impl Tracker {
             .as_str()
             .expect("says its address")
             .to_owned();
+        Self { process, announce }
+    }
+}
+
+impl Tracker {
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+}
+
+/// One file of noise below `src`, its torrent, and a tracker: what most tests begin with.
+pub struct Swarm {
+    pub tracker: Tracker,
+    /// What is shared.
+    pub data: PathBuf,
+    pub torrent: PathBuf,
+    work: TempDir,
+}
+
+impl Swarm {
+    /// `src/x.bin` of `len` bytes, which grow from `seed`.
+    pub fn of(len: usize, seed: u64) -> Self {
+        Self::with(len, seed, &[])
+    }
+
+    /// The same, created with these flags.
+    pub fn with(len: usize, seed: u64, flags: &[&str]) -> Self {
+        let work = folder();
+        let data = write(work.path().join("src/x.bin"), noise(len, seed));
+        let tracker = Tracker::start();
+        let torrent = work.path().join("t.torrent");
+        let torrent = create(&data, &torrent, &tracker.announce, flags);
         Self {
-            _process: process,
-            announce,
+            tracker,
+            data,
+            torrent,
+            work,
         }
+    }
+
+    /// The folder of the test.
+    pub fn path(&self) -> &Path {
+        self.work.path()
+    }
+
+    /// Who has the file, on 127.0.0.2; returns when it serves.
+    #[track_caller]
+    pub fn seed(&self, flags: &[&str]) -> Process {
+        seed(&self.torrent, &self.path().join("src"), 2, flags)
+    }
+
+    /// Who gets it, on 127.0.0.3.
+    #[track_caller]
+    pub fn get(&self, into: &Path, flags: &[&str]) -> Process {
+        get(&self.torrent, into, 3, flags)
+    }
+
+    /// Fails unless all of it is in this folder.
+    #[track_caller]
+    pub fn assert_arrived(&self, into: &Path) {
+        assert_same(&self.data, &into.join("x.bin"));
     }
 }
 
@@ -208,15 +266,7 @@ fn without_the_seed_rule_leeches_find_each_other() {
 
 #[test]
 fn a_seed_leaves_when_everyone_who_asked_has_a_copy() {
-    let work = folder();
-    let data = write(work.path().join("src/x.bin"), noise(2_000_000, 11));
-    let tracker = Tracker::start();
-    let torrent = create(
-        &data,
-        &work.path().join("t.torrent"),
-        &tracker.announce,
-        &[],
-    );
+    let swarm = Swarm::of(2_000_000, 11);
     let seed = Process::start(
         samara([
             "--json",
@@ -226,16 +276,16 @@ fn a_seed_leaves_when_everyone_who_asked_has_a_copy() {
             "--seed",
             "everyone",
         ])
-        .arg(&torrent)
+        .arg(&swarm.torrent)
         .arg("--data")
-        .arg(work.path().join("src")),
+        .arg(swarm.path().join("src")),
     );
     seed.wait_event("ready");
     let leeches: Vec<Process> = (3..6)
         .map(|host| {
             get(
-                &torrent,
-                &work.path().join(format!("h{host}")),
+                &swarm.torrent,
+                &swarm.path().join(format!("h{host}")),
                 host,
                 &["--seed", "everyone"],
             )
@@ -256,17 +306,10 @@ fn a_seed_leaves_when_everyone_who_asked_has_a_copy() {
 
 #[test]
 fn seed_none_leaves_at_once() {
-    let work = folder();
-    let data = write(work.path().join("src/x.bin"), noise(300_000, 12));
-    let tracker = Tracker::start();
-    let torrent = create(
-        &data,
-        &work.path().join("t.torrent"),
-        &tracker.announce,
-        &[],
-    );
-    let _seed = seed(&torrent, &work.path().join("src"), 2, &[]);
-    let ended = get(&torrent, &work.path().join("h"), 3, &["--seed", "none"])
+    let swarm = Swarm::of(300_000, 12);
+    let _seed = swarm.seed(&[]);
+    let ended = swarm
+        .get(&swarm.path().join("h"), &["--seed", "none"])
         .end()
         .expect_code(0);
     let order: Vec<String> = ended
@@ -280,7 +323,7 @@ fn seed_none_leaves_at_once() {
             .unwrap_or_else(|| panic!("no {name} in {order:?}"))
     };
     assert!(place("ready") < place("complete") && place("complete") < place("stopped"));
-    assert_same(&data, &work.path().join("h/x.bin"));
+    assert_same(&swarm.data, &swarm.path().join("h/x.bin"));
 }
 
 #[test]
