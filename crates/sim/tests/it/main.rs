@@ -1,5 +1,6 @@
 //! Whole swarms. What has to hold in every run (legality, sums, progress, the bound) is the checkers'
 //! business; a test only says what it is about.
 
+mod faults;
 mod planted;
 mod swarms;
