@@ -178,6 +178,7 @@ pub(super) fn metrics(handle: &Handle) -> String {
         &[
             ("{reason=\"malformed\"}", udp.malformed),
             ("{reason=\"connection_id\"}", udp.bad_ids),
+            ("{reason=\"limit\"}", udp.limited),
         ],
     );
     let guard = handle.guard_stats();

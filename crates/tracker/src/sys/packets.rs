@@ -9,11 +9,14 @@
 use crate::serve::udp::packet::{CONTROL, Inbox, NAME, Outbox};
 use crate::serve::udp::train::Train;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 
-/// Most packets of one call. At 400,000 a second they are half a millisecond.
-pub(crate) const BATCH: usize = 256;
+/// Most packets of one call, which is also the kernel's own limit. At 400,000 a second they are 2.5 ms.
+/// The more there are, the more of the answers to one socket are of one size and go through the kernel as
+/// one: see `train`.
+pub(crate) const BATCH: usize = 1_024;
 
 /// Bytes of what is said to the kernel beside a train: what it said itself, and a segment size.
 const OUT_CONTROL: usize = CONTROL + 24;
@@ -28,26 +31,32 @@ const EMPTY_IO: libc::iovec = libc::iovec {
     iov_len: 0,
 };
 
-fn empty_headers() -> [libc::mmsghdr; BATCH] {
+/// Headers of one call. Only those that are used are written: clearing a thousand for every few packets
+/// would cost more than the packets.
+type Headers = [MaybeUninit<libc::mmsghdr>; BATCH];
+
+fn empty_header() -> libc::mmsghdr {
     // SAFETY: mmsghdr is a plain C structure of pointers and integers, for which all zeros (null
     // pointers, lengths of 0) is a valid value.
     unsafe { std::mem::zeroed() }
 }
 
 /// Waits for a packet (as long as the socket's time limit says), and takes up to [`BATCH`] that have
-/// come; how many.
+/// come, as far as there is room for them; how many.
 pub(crate) fn receive(
     socket: &UdpSocket,
     inbox: &mut [Inbox],
     with_control: bool,
 ) -> io::Result<usize> {
-    let mut headers = empty_headers();
-    let mut ios = [EMPTY_IO; BATCH];
+    let mut headers: Headers = [const { MaybeUninit::uninit() }; BATCH];
+    let mut ios = [const { MaybeUninit::uninit() }; BATCH];
     let count = inbox.len().min(BATCH);
     for ((header, io), slot) in headers.iter_mut().zip(&mut ios).zip(inbox.iter_mut()) {
-        io.iov_base = slot.bytes.as_mut_ptr().cast();
-        io.iov_len = slot.bytes.len();
-        header.msg_hdr.msg_iov = io;
+        let header = header.write(empty_header());
+        header.msg_hdr.msg_iov = io.write(libc::iovec {
+            iov_base: slot.bytes.as_mut_ptr().cast(),
+            iov_len: slot.bytes.len(),
+        });
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_name = slot.name.0.as_mut_ptr().cast();
         header.msg_hdr.msg_namelen = NAME as u32;
@@ -56,20 +65,23 @@ pub(crate) fn receive(
             header.msg_hdr.msg_controllen = CONTROL as _;
         }
     }
-    // SAFETY: the first `count` headers point to buffers, names, control areas and vectors of the
-    // lengths given, which live, mutably borrowed or on this stack, until the call has returned. The
-    // kernel writes at most those lengths. A null time limit means none beyond the socket's own.
+    // SAFETY: the first `count` headers have been written, and point to buffers, names, control areas and
+    // vectors of the lengths given, which live, mutably borrowed or on this stack, until the call has
+    // returned. The kernel writes at most those lengths, and looks at no header beyond. A null time limit
+    // means none beyond the socket's own.
     let received = unsafe {
         libc::recvmmsg(
             socket.as_raw_fd(),
-            headers.as_mut_ptr(),
+            headers.as_mut_ptr().cast(),
             count as libc::c_uint,
             libc::MSG_WAITFORONE as _,
             std::ptr::null_mut(),
         )
     };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    for (slot, header) in inbox.iter_mut().zip(&headers).take(received) {
+    for (slot, header) in inbox.iter_mut().zip(&headers).take(received.min(count)) {
+        // SAFETY: it is one of the first `count`, which have been written.
+        let header = unsafe { header.assume_init_ref() };
         slot.len = header.msg_len as usize;
         slot.truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         // Its type differs from one C library to another.
@@ -89,9 +101,9 @@ pub(crate) fn send(
     outbox: &[Outbox],
     inbox: &mut [Inbox],
 ) -> io::Result<usize> {
-    let mut headers = empty_headers();
-    let mut ios = [EMPTY_IO; BATCH];
-    let mut controls = [OutControl([0; OUT_CONTROL]); BATCH];
+    let mut headers: Headers = [const { MaybeUninit::uninit() }; BATCH];
+    let mut ios = [const { MaybeUninit::uninit() }; BATCH];
+    let mut controls = [const { MaybeUninit::uninit() }; BATCH];
     let mut free = ios.as_mut_slice();
     let mut count = 0;
     for ((header, control), train) in headers.iter_mut().zip(&mut controls).zip(trains) {
@@ -103,6 +115,7 @@ pub(crate) fn send(
         free = rest;
         let mut answers = None;
         for (io, packet) in own.iter_mut().zip(cars) {
+            let io = io.write(EMPTY_IO);
             let Some(packet) = outbox.get(usize::from(*packet)) else {
                 continue;
             };
@@ -114,8 +127,10 @@ pub(crate) fn send(
         let Some(slot) = answers.and_then(|at| inbox.get_mut(at)) else {
             break;
         };
+        let control = control.write(OutControl([0; OUT_CONTROL]));
         let filled = fill(&mut control.0, slot, (cars.len() > 1).then_some(train.size));
-        header.msg_hdr.msg_iov = own.as_mut_ptr();
+        let header = header.write(empty_header());
+        header.msg_hdr.msg_iov = own.as_mut_ptr().cast();
         header.msg_hdr.msg_iovlen = own.len() as _;
         header.msg_hdr.msg_name = slot.name.0.as_mut_ptr().cast();
         header.msg_hdr.msg_namelen = slot.name.len() as u32;
@@ -125,10 +140,14 @@ pub(crate) fn send(
         }
         count += 1;
     }
-    // SAFETY: the first `count` headers point to vectors, names and control areas of the lengths given,
-    // and the vectors to packets of theirs; all of them live, borrowed or on this stack, until the call
-    // has returned, and the kernel only reads from them.
-    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
+    // SAFETY: the first `count` headers have been written, and point to as many vectors as they say, all
+    // written, to names and control areas of the lengths given, and the vectors to packets of theirs; all
+    // of them live, borrowed or on this stack, until the call has returned, and the kernel only reads from
+    // them, but for the lengths sent, which it writes into the headers.
+    let sent = unsafe {
+        let headers = headers.as_mut_ptr().cast();
+        libc::sendmmsg(socket.as_raw_fd(), headers, count, 0)
+    };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 

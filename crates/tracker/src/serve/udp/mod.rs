@@ -11,6 +11,11 @@
 //! id that was sent to that address in the last minutes: an address that is forged gets no byte that
 //! was not paid for. What cannot be read is dropped and counted. No answer is longer than
 //! [`MAX_UDP_REPLY`].
+//!
+//! Requests with a valid id count for the limits of their address and network
+//! ([`crate::guard`]), and are dropped beyond them: an answer in words would cost as much as the one
+//! that is refused, and clients pause longer and longer without one. Connect requests do not count:
+//! whoever forges addresses could use up the share of others.
 
 mod id;
 pub(crate) mod packet;
@@ -66,10 +71,12 @@ pub struct UdpStats {
     pub bad_ids: u64,
     /// Answers that the system would not send.
     pub unsent: u64,
+    /// Dropped: their address or network had asked too often.
+    pub limited: u64,
 }
 
 impl UdpStats {
-    const FIELDS: usize = 8;
+    const FIELDS: usize = 9;
 
     fn fields(&self) -> [u64; Self::FIELDS] {
         [
@@ -81,6 +88,7 @@ impl UdpStats {
             self.malformed,
             self.bad_ids,
             self.unsent,
+            self.limited,
         ]
     }
 
@@ -94,6 +102,7 @@ impl UdpStats {
             malformed,
             bad_ids,
             unsent,
+            limited,
         ] = fields;
         Self {
             received,
@@ -104,6 +113,7 @@ impl UdpStats {
             malformed,
             bad_ids,
             unsent,
+            limited,
         }
     }
 }

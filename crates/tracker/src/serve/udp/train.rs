@@ -30,28 +30,40 @@ impl Train {
     }
 }
 
+/// By what answers are put in order: where they go; then the longest first, so that a shorter one can end
+/// a train of longer ones; and the number of the answer in the last 16 bits.
+pub(crate) type Key = (u64, u64, u32);
+
 /// Puts the first `ready` answers in order, and makes trains of them; of one car each unless they may
-/// be `coupled`. Both lists are written anew.
+/// be `coupled`. All three lists are written anew.
 pub(crate) fn compose(
     outbox: &[Outbox],
     inbox: &[Inbox],
     ready: usize,
     coupled: bool,
+    keys: &mut Vec<Key>,
     order: &mut Vec<u16>,
     trains: &mut Vec<Train>,
 ) {
     order.clear();
     trains.clear();
-    order.extend(0..ready as u16);
     let place = |car: u16| {
         let packet = outbox.get(usize::from(car))?;
         Some((inbox.get(packet.answers)?, packet.len))
     };
     if coupled {
-        // The longest first, so that a shorter one can end a train of longer ones.
-        order.sort_unstable_by_key(|car| {
-            place(*car).map(|(slot, len)| (slot.destination(), usize::MAX - len))
-        });
+        // Once for each answer, and not for each comparison.
+        keys.clear();
+        keys.extend((0..ready as u16).filter_map(|car| {
+            let (slot, len) = place(car)?;
+            let (one, two) = slot.destination();
+            let shortness = u32::from(u16::MAX - len as u16);
+            Some((one, two, (shortness << 16) | u32::from(car)))
+        }));
+        keys.sort_unstable();
+        order.extend(keys.iter().map(|(.., low)| *low as u16));
+    } else {
+        order.extend(0..ready as u16);
     }
     for (at, car) in order.iter().enumerate() {
         let Some((slot, len)) = place(*car) else {
@@ -100,9 +112,17 @@ mod tests {
                 outbox[at].answers = at;
                 outbox[at].len = [16, 20, 26, 200, 1_400][next(5) as usize];
             }
-            let (mut order, mut trains) = (Vec::new(), Vec::new());
+            let (mut keys, mut order, mut trains) = (Vec::new(), Vec::new(), Vec::new());
             let coupled = round % 10 > 0;
-            compose(&outbox, &inbox, count, coupled, &mut order, &mut trains);
+            compose(
+                &outbox,
+                &inbox,
+                count,
+                coupled,
+                &mut keys,
+                &mut order,
+                &mut trains,
+            );
             let mut seen = vec![false; count];
             for train in &trains {
                 let cars = train.cars(&order);
