@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// A crate, and the crates of the workspace that it may use.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("samara-proto", &[]),
     ("samara-engine", &["samara-proto"]),
     ("samara-tracker", &["samara-proto"]),
@@ -30,6 +30,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "samara-proto",
         ],
     ),
+    ("samara-load", &["samara-proto"]),
     ("xtask", &[]),
 ];
 
