@@ -105,6 +105,7 @@ pub(super) fn stats_json(handle: &Handle) -> String {
 }
 
 /// `/metrics`: the same for Prometheus (text format 0.0.4).
+// long: one family of numbers after the other
 pub(super) fn metrics(handle: &Handle) -> String {
     let stats = handle.stats();
     let udp = handle.udp_stats();
