@@ -375,6 +375,8 @@ pub enum Reason {
     Announce,
     /// Choices of whom to serve.
     Rechoke,
+    /// An uplink that may be stuck or idle.
+    Uplink,
     /// Connections to be made.
     Dial,
     /// Peers to be checked: silent, snubbing, keep-alive.

@@ -61,6 +61,12 @@ pub(crate) struct Peer {
     pub(crate) requests: VecDeque<Span>,
     /// Bytes that the transport has not taken yet.
     pub(crate) serving: u64,
+    /// When the transport last took something, or was given something while it had nothing.
+    pub(crate) served_at: Instant,
+    /// It stands in the line of those that wait, has had this much in its turn, which began then.
+    pub(crate) in_line: bool,
+    pub(crate) turn_bytes: u64,
+    pub(crate) turn_began: Instant,
     pub(crate) to_it: Rate,
     /// Bytes that we ever sent to it, and those since we last began to serve it.
     pub(crate) given: u64,
@@ -112,6 +118,10 @@ impl Peer {
             unchoked_at: None,
             requests: VecDeque::new(),
             serving: 0,
+            served_at: now,
+            in_line: false,
+            turn_bytes: 0,
+            turn_began: now,
             to_it: Rate::default(),
             given: 0,
             given_in_turn: 0,
@@ -147,8 +157,10 @@ impl Peer {
         Some(crate::time::time_for(bytes, self.pipeline.rate()))
     }
 
-    /// Window of bytes that may be with the transport: half a second of what the peer takes.
+    /// Window of bytes that may be with the transport: an eighth of a second of what the peer takes. On an uplink
+    /// of 20 Mbit/s shared by four, 128 KiB here and 128 in each socket were half a second: efficiency 0.82 on real
+    /// sockets instead of 0.88.
     pub(crate) fn serve_window(&self, config: &Config, now: Instant) -> u64 {
-        (self.to_it.recent(now) / 2).clamp(config.serve_window_min, config.serve_window_max)
+        (self.to_it.recent(now) / 8).clamp(config.serve_window_min, config.serve_window_max)
     }
 }

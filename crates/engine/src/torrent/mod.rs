@@ -9,6 +9,7 @@
 //! | `messages` | what a peer says |
 //! | `download` | requests, blocks, pieces, whole files |
 //! | `upload` | requests of others, choking |
+//! | `uplink` | in what order requests are served |
 //! | `swarm` | trackers, the goal of seeding, leaving |
 //! | `status` | deadlines and numbers for people |
 
@@ -17,6 +18,7 @@ mod messages;
 mod peers;
 mod status;
 mod swarm;
+mod uplink;
 mod upload;
 
 use crate::announce::Announcer;
@@ -37,6 +39,7 @@ use core::net::SocketAddr;
 use samara_proto::{Geometry, PeerId, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use uplink::Uplink;
 
 /// How often peers are looked over: silence, snubbing, keep-alives, dials that are due.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -126,6 +129,7 @@ pub struct Torrent {
     lacking_at: Instant,
     somebody_asked: bool,
     leave: Option<Leave>,
+    uplink: Uplink,
     scratch: Vec<Span>,
     /// Checks of files that were overtaken by a loss of pieces: their answers are still to come.
     overtaken: u32,
@@ -183,6 +187,7 @@ impl Torrent {
             lacking_at: now,
             somebody_asked: false,
             leave: None,
+            uplink: Uplink::new(),
             scratch: Vec::new(),
             overtaken: 0,
             told_complete: spec.files_checked && spec.have.is_full(),
@@ -257,6 +262,7 @@ impl Torrent {
         if self.next_rechoke <= now {
             self.rechoke(now, out);
         }
+        self.look_after_the_uplink(now, out);
         self.announce_if_due(now, out);
     }
 

@@ -263,6 +263,7 @@ impl Torrent {
     /// Takes a peer out of all rooms. From here on nothing that it says is heard.
     fn detach(&mut self, now: Instant, key: PeerKey, pause: Duration) -> Option<SocketAddr> {
         let peer = self.peers.remove(&key)?;
+        self.uplink.gone(key, peer.serving);
         self.picker.peer_gone(key);
         for asked in &peer.asked {
             self.picker.release(key, asked.span);

@@ -31,6 +31,7 @@ impl Torrent {
         [
             (self.housekeeping_due(), Reason::Housekeeping),
             (rechoke, Reason::Rechoke),
+            (self.uplink.deadline(), Reason::Uplink),
             (self.announcer.next(), Reason::Announce),
         ]
         .into_iter()

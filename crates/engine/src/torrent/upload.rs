@@ -3,7 +3,7 @@
 use super::Torrent;
 use crate::choker::{self, Standing};
 use crate::fault::PeerFault;
-use crate::io::{Output, Outputs, PeerKey, Phase};
+use crate::io::{Outputs, PeerKey, Phase};
 use crate::time::{Duration, Instant};
 use samara_proto::Span;
 use samara_proto::wire::{MAX_BLOCK, Message};
@@ -38,7 +38,8 @@ impl Torrent {
             self.reveal.asked(key, span.piece, span.length);
             self.show(now, key, out);
         }
-        self.pump(now, key, out);
+        self.line_up(now, key);
+        self.pump(now, out);
     }
 
     pub(super) fn on_cancel(&mut self, now: Instant, key: PeerKey, span: Span, out: &mut Outputs) {
@@ -54,28 +55,13 @@ impl Torrent {
         }
     }
 
-    /// Hands requests to the transport while it takes them: no more than it sends in half a second,
-    /// so that a cancel or a choke still finds the rest here.
-    fn pump(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
-        let Some(peer) = self.peers.get_mut(&key) else {
-            return;
-        };
-        let window = peer.serve_window(&self.config, now);
-        while peer.serving < window
-            && let Some(span) = peer.requests.pop_front()
-        {
-            peer.serving += u64::from(span.length);
-            peer.said = now;
-            out.push(Output::Serve { peer: key, span });
-            self.reveal.handed(span.piece, span.length);
-        }
-    }
-
     pub(super) fn on_served(&mut self, now: Instant, key: PeerKey, bytes: u64, out: &mut Outputs) {
         self.totals.uploaded += bytes;
         self.up.add(now, bytes);
         if let Some(peer) = self.peers.get_mut(&key) {
+            self.uplink.taken(bytes.min(peer.serving));
             peer.serving = peer.serving.saturating_sub(bytes);
+            peer.served_at = now;
             peer.to_it.add(now, bytes);
             let turn = u64::from(self.geometry.piece_length());
             let ends = peer.given_in_turn < turn && peer.given_in_turn + bytes >= turn;
@@ -84,7 +70,7 @@ impl Torrent {
             if ends && self.reveal.is_hiding() {
                 self.next_rechoke = now;
             }
-            self.pump(now, key, out);
+            self.pump(now, out);
         }
         if self.reveal.is_hiding() && self.reveal.all_given() {
             self.look_after_what_is_shown(now, out);
@@ -101,11 +87,13 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        peer.serving = peer.serving.saturating_sub(u64::from(span.length));
+        let bytes = u64::from(span.length);
+        self.uplink.taken(bytes.min(peer.serving));
+        peer.serving = peer.serving.saturating_sub(bytes);
         if peer.reserved.fast() {
             self.send(now, key, Message::Reject(span), out);
         }
-        self.pump(now, key, out);
+        self.pump(now, out);
     }
 
     pub(super) fn on_interested(
@@ -120,6 +108,7 @@ impl Torrent {
             return;
         };
         peer.interested = interested;
+        self.uplink.news();
         if interested && peer.choked && unchoked < self.choker.slots() {
             // A free slot waits for nobody's clock: the first byte counts.
             self.set_choked(now, key, false, out);
@@ -258,14 +247,7 @@ impl Torrent {
             self.send(now, key, Message::Unchoke, out);
             return self.begin_turn(now, key, out);
         }
-        let waiting = core::mem::take(&mut peer.requests);
-        let fast = peer.reserved.fast();
         self.send(now, key, Message::Choke, out);
-        if fast {
-            // BEP 6: a choke voids nothing silently.
-            for span in waiting {
-                self.send(now, key, Message::Reject(span), out);
-            }
-        }
+        self.void_requests(now, key, out);
     }
 }

@@ -3,6 +3,7 @@
 
 use super::source::{self, Outgoing};
 use crate::limits::Throttle;
+use crate::session::socket::Unsent;
 use crate::torrent::Fact;
 use bytes::BytesMut;
 use samara_disk::store::Store;
@@ -113,6 +114,7 @@ pub(crate) async fn run(
         facts,
         out: Outgoing::default(),
         payload: 0,
+        unsent: Unsent::new(),
     };
     if let Err(error) = writer.work(inbox).await {
         tracing::debug!(peer = peer.0, %error, "cannot send");
@@ -130,6 +132,7 @@ struct Writer<'a> {
     out: Outgoing,
     /// Bytes of payload in it.
     payload: u64,
+    unsent: Unsent,
 }
 
 impl Writer<'_> {
@@ -190,6 +193,7 @@ impl Writer<'_> {
             rest = later;
             while !part.is_empty() {
                 let sent = source::send(self.stream, part).await?;
+                self.unsent.sent(self.stream, sent);
                 part = part.get(sent..).unwrap_or_default();
             }
         }

@@ -3,7 +3,7 @@
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -12,10 +12,64 @@ use tokio::time::timeout;
 const BACKLOG: i32 = 1024;
 /// A dial that takes longer is given up. A lost SYN is sent again after 1 and 3 s, so two may be lost.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(6);
-/// Payload that the kernel takes beyond what it has sent, bytes. "Served" then means nearly sent: what is
-/// queued below us can no longer be overtaken by a choke or an urgent message. 128 KiB is two of the
-/// largest segments, enough to keep a loopback or 10 Gbit/s transfer going between two turns.
-const NOTSENT_LOWAT: u32 = 128 * 1024;
+/// Payload that the kernel takes beyond what it has sent, bytes: the least. "Served" then means nearly sent: what is
+/// queued below us can no longer be overtaken by a choke or an urgent message, and our own requests wait behind it.
+/// With 16 leeches of 20 Mbit/s, 16 KiB instead of 128 (and as small windows above) raise the efficiency from 0.82 to 0.88.
+const UNSENT_MIN: u32 = 16 * 1024;
+/// ... and the most: two of the largest segments, enough to keep a loopback or 10 Gbit/s transfer going between two turns.
+const UNSENT_MAX: u32 = 128 * 1024;
+/// The unsent bytes should last this part of a second (4 ms), in which a busy machine gets round to the next write.
+const UNSENT_SHARE: u64 = 256;
+/// Length of one measurement of how fast a connection sends.
+const MEASURED_OVER: Duration = Duration::from_millis(50);
+
+/// Keeps as little unsent in a socket as its speed allows.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    limit: u32,
+    began: Instant,
+    bytes: u64,
+}
+
+impl Unsent {
+    pub(crate) fn new() -> Self {
+        Self {
+            limit: UNSENT_MIN,
+            began: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    /// The kernel took `bytes`.
+    pub(crate) fn sent(&mut self, stream: &TcpStream, bytes: usize) {
+        self.bytes += bytes as u64;
+        let took = self.began.elapsed();
+        if took < MEASURED_OVER {
+            return;
+        }
+        let rate = u128::from(self.bytes) * 1_000_000_000 / took.as_nanos().max(1);
+        let limit = limit_for(u64::try_from(rate).unwrap_or(u64::MAX));
+        (self.began, self.bytes) = (Instant::now(), 0);
+        if limit != self.limit {
+            self.limit = limit;
+            set_unsent(stream, limit);
+        }
+    }
+}
+
+/// What may be unsent at `rate` bytes a second; powers of two, so that it is seldom changed.
+fn limit_for(rate: u64) -> u32 {
+    let bytes = u32::try_from(rate / UNSENT_SHARE).unwrap_or(UNSENT_MAX);
+    bytes.clamp(UNSENT_MIN, UNSENT_MAX).next_power_of_two()
+}
+
+fn set_unsent(stream: &TcpStream, limit: u32) {
+    // A connection works without it, only slower: a system that lacks it is no error.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(limit);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, limit);
+}
 
 /// A listener on `addr`. The unspecified IPv6 address takes IPv4 as well where the system can do that.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -72,12 +126,8 @@ fn binds(listen: IpAddr, to: IpAddr) -> bool {
 
 /// What every peer connection is set to.
 pub(crate) fn tune(stream: &TcpStream) {
-    // A connection works without these, only slower: a system that lacks one is no error.
     let _ = stream.set_nodelay(true);
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = SockRef::from(stream).set_tcp_notsent_lowat(NOTSENT_LOWAT);
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = (SockRef::from(stream), NOTSENT_LOWAT);
+    set_unsent(stream, UNSENT_MIN);
     #[cfg(target_os = "linux")]
     if on_this_host(stream) {
         let _ = SockRef::from(stream).set_tcp_congestion(b"reno");
@@ -133,6 +183,14 @@ mod tests {
             let control = SockRef::from(&stream).tcp_congestion().expect("known");
             assert!(control.starts_with(b"reno"), "{control:?}");
         }
+    }
+
+    #[test]
+    fn fast_connections_may_have_more_unsent() {
+        assert_eq!(limit_for(0), UNSENT_MIN);
+        assert_eq!(limit_for(6_000_000), 32 * 1024);
+        assert_eq!(limit_for(600_000_000), UNSENT_MAX);
+        assert_eq!(limit_for(u64::MAX), UNSENT_MAX);
     }
 
     #[test]

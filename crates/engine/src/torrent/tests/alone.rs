@@ -36,6 +36,10 @@ impl Alone {
         out
     }
 
+    pub(super) fn deadline(&self) -> Instant {
+        self.torrent.deadline().at
+    }
+
     pub(super) fn peer(&mut self, key: u32, reserved: Reserved) -> Outputs {
         self.say(Input::PeerUp {
             peer: PeerKey(key),
