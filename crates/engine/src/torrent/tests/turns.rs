@@ -51,6 +51,24 @@ fn in_the_endgame_the_end_of_a_slow_queue_is_copied_and_its_head_is_not() {
     assert!(!copies.contains(&slow[0]), "it is on its way: {copies:?}");
 }
 
+#[test]
+fn in_the_endgame_who_falls_silent_is_not_waited_for() {
+    let mut alone = Alone::new(Bitfield::empty(1), vec![], forever());
+    alone.peer(1, Reserved::ours(false));
+    alone.message(1, Message::HaveAll);
+    let mut queue = asked_of(&alone.message(1, Message::Unchoke), 1);
+    assert_eq!(queue.len(), 4, "all there is");
+    // Its rate is known to be high, then it sends no more.
+    alone.block(1, queue.remove(0), 10);
+    alone.block(1, queue.remove(0), 100);
+    alone.peer(2, Reserved::ours(false));
+    alone.message(2, Message::HaveAll);
+    let at_once = asked_of(&alone.message(2, Message::Unchoke), 2);
+    assert_eq!(at_once, [], "it will be here at once");
+    let copies = asked_of(&alone.wait(4), 2);
+    assert!(queue.iter().all(|span| copies.contains(span)), "{copies:?}");
+}
+
 fn shown(out: &Outputs) -> Vec<(u32, u32)> {
     let piece = |output: &Output| match output {
         Output::Send {
