@@ -334,7 +334,7 @@ impl Store {
             let (file, stat) = opened.map_err(|error| self.error(Op::Open, index, error))?;
             let found = Fingerprint::of(&stat).inode;
             match inode.compare_exchange(0, found, Ordering::Relaxed, Ordering::Relaxed) {
-                Err(known) if known != found => {
+                Err(known) if known != found && !self.is_renumbered(index, &file) => {
                     Err(self.error(Op::Open, index, Fault::Replaced.into()))
                 }
                 _ => Ok(file),

@@ -190,10 +190,36 @@ impl Store {
         let Some(found) = fingerprint(&self.root, entry) else {
             return Some(Change::Gone);
         };
-        if found.inode != known.get().inode {
+        if !self.is_same(&mut known, file, found) {
             return Some(Change::Replaced);
         }
         (!self.seen.meet(&mut known, file, found)).then_some(Change::Altered)
+    }
+
+    /// Whether this is the file that is known. One that has got another number and nothing else is: some
+    /// file systems (sshfs and others in user space) number files as they are looked up, and nobody
+    /// can give another file the same time of its last change.
+    fn is_same(&self, known: &mut Known<'_>, file: u32, found: Fingerprint) -> bool {
+        let inode = found.inode;
+        let renumbered = found
+            == Fingerprint {
+                inode,
+                ..known.get()
+            };
+        if renumbered {
+            known.set(found);
+            if let Some(first) = self.inodes.get(file as usize) {
+                first.store(inode, Ordering::Relaxed);
+            }
+        }
+        renumbered || inode == known.get().inode
+    }
+
+    /// The same for a file that was opened under another number than before.
+    pub(super) fn is_renumbered(&self, file: u32, descriptor: &File) -> bool {
+        let mut known = self.seen.known(file);
+        let found = self.look_at(file, descriptor);
+        found.is_ok_and(|found| self.is_same(&mut known, file, found))
     }
 
     /// An altered file is about to be hashed: changes from here on count as new ones.

@@ -476,3 +476,68 @@ fn links_of_the_torrent() {
     // Also when they are there already.
     open(&info, dir.path(), StoreOptions::default()).expect("opened");
 }
+
+/// A file system that numbers files as they are looked up.
+#[derive(Debug, Default)]
+struct Renumbering(AtomicU64);
+
+impl crate::seam::Gate for Renumbering {
+    fn pass(&self, _: &crate::seam::Call<'_>) -> crate::seam::Verdict {
+        crate::seam::Verdict::Pass
+    }
+
+    fn fingerprint(&self, _: &Path, found: Fingerprint) -> Fingerprint {
+        let inode = found.inode + self.0.load(Ordering::Relaxed);
+        Fingerprint { inode, ..found }
+    }
+}
+
+#[test]
+fn looks_see_what_others_do_and_not_what_a_file_system_does() {
+    let dir = temp();
+    let files = [("t/a", 40_000), ("t/b", 40_000), ("t/c", 40_000)];
+    let info = Arc::new(packed(32768, &files));
+    let numbers = Arc::new(Renumbering::default());
+    let seam = Seam::with(Arc::clone(&numbers) as Arc<dyn crate::seam::Gate>);
+    let options = StoreOptions::default();
+    let store = Store::open_at(Arc::clone(&info), dir.path(), options, seam).expect("opened");
+    write_all_pieces(&store);
+    assert_eq!(store.look(), []);
+    numbers.0.store(1000, Ordering::Relaxed);
+    assert_eq!(store.look(), []);
+
+    let path = |name: &str| dir.path().join("t").join(name);
+    let file = fs::OpenOptions::new().write(true).open(path("a"));
+    let file = file.expect("there");
+    let before = file.metadata().expect("known").modified().expect("known");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 7).expect("written");
+    file.set_modified(before).expect("set");
+    fs::copy(path("b"), path("new")).expect("copied");
+    fs::rename(path("new"), path("b")).expect("moved");
+    fs::remove_file(path("c")).expect("removed");
+    let seen = [
+        (0, Change::Altered),
+        (1, Change::Replaced),
+        (2, Change::Gone),
+    ];
+    assert_eq!(store.look(), seen);
+    // What is in doubt is not served, and can be checked.
+    let span = Span {
+        piece: 0,
+        offset: 0,
+        length: 10,
+    };
+    let error = store.read(span, &mut [0; 10]).expect_err("in doubt");
+    assert_eq!(fault(&error), Fault::Altered);
+    store.read_range(0, &mut [0; 10]).expect("readable");
+    // Altered once more while it was hashed: still in doubt.
+    store.begin_recheck(0);
+    std::os::unix::fs::FileExt::write_all_at(&file, b"y", 8).expect("written");
+    file.set_len(39_999).expect("cut");
+    store.look();
+    assert!(!store.settle(0));
+    store.begin_recheck(0);
+    assert!(store.settle(0));
+    store.read(span, &mut [0; 10]).expect("served again");
+    assert_eq!(store.look(), seen[1..]);
+}
