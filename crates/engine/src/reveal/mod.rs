@@ -321,4 +321,29 @@ mod tests {
         assert!(reveal.next(PeerKey(0), &has, 1).is_empty());
         assert!(!reveal.is_partial(PeerKey(0)));
     }
+
+    #[test]
+    fn after_there_was_nothing_to_show_what_comes_back_is_shown() {
+        let mut reveal = reveal(2);
+        let none = Bitfield::empty(2);
+        reveal.came(PeerKey(0));
+        reveal.came(PeerKey(1));
+        let first = reveal.next(PeerKey(0), &none, 1);
+        let second = reveal.next(PeerKey(1), &none, 1);
+        for (peer, piece) in [(0, first[0]), (1, second[0])] {
+            reveal.asked(PeerKey(peer), piece, PIECE);
+        }
+        reveal.handed(first[0], PIECE);
+        // What is not given yet is shown to one more; then there is nothing for it.
+        assert_eq!(reveal.next(PeerKey(0), &none, 1), second);
+        reveal.asked(PeerKey(0), second[0], PIECE);
+        assert!(reveal.next(PeerKey(0), &none, 1).is_empty());
+        reveal.came(PeerKey(2));
+        assert_eq!(reveal.next(PeerKey(2), &none, 1), second);
+        reveal.gone(PeerKey(1));
+        reveal.gone(PeerKey(2));
+        reveal.came(PeerKey(3));
+        assert_eq!(reveal.next(PeerKey(3), &none, 1), second);
+        assert!(reveal.next(PeerKey(0), &none, 1).is_empty());
+    }
 }

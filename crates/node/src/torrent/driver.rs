@@ -29,7 +29,7 @@ use tokio::time::sleep_until;
 
 /// Batches that wait for the torrent's task, from all peers together; at most 256 KiB each. Beyond this
 /// the bytes stay in the sockets.
-const BATCHES_MAX: usize = 64;
+const BATCHES_MAX: usize = 32;
 /// Facts or batches taken in one turn, so that outputs are not held back for long.
 const TURN_MAX: usize = 32;
 /// How often numbers for people are refreshed.

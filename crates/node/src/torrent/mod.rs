@@ -69,6 +69,9 @@ pub struct AddTorrent {
     pub trust_existing: bool,
     /// For tests of disks that fail: what every call to the disk has to pass.
     pub seam: Seam,
+    /// Take the space of all files before the download, so that a full disk is noticed at once. Otherwise
+    /// files are sparse and grow as they are written.
+    pub preallocate: bool,
 }
 
 impl AddTorrent {
@@ -86,6 +89,7 @@ impl AddTorrent {
             seed: None,
             trust_existing: false,
             seam: Seam::default(),
+            preallocate: false,
         }
     }
 }
@@ -256,6 +260,7 @@ async fn live(
         root: request.root.clone(),
         mode: request.mode,
         trust_existing: request.trust_existing,
+        preallocate: request.preallocate,
         threads: setting.hash_threads,
         seam: request.seam.clone(),
         shared: Arc::clone(&shared),

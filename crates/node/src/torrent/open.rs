@@ -23,6 +23,7 @@ pub(super) struct Opening {
     pub(super) root: PathBuf,
     pub(super) mode: Mode,
     pub(super) trust_existing: bool,
+    pub(super) preallocate: bool,
     pub(super) threads: usize,
     pub(super) seam: Seam,
     pub(super) shared: Arc<Shared>,
@@ -83,7 +84,10 @@ fn open_to_get(opening: &Opening) -> Result<Opened, Failure> {
     let begun = begin(
         &opening.info,
         &opening.root,
-        StoreOptions::default(),
+        StoreOptions {
+            preallocate: opening.preallocate,
+            ..StoreOptions::default()
+        },
         &opening.seam,
         |text| opening.warn(text),
         |store, suspects| opening.check(store, suspects),

@@ -183,6 +183,9 @@ pub struct Get {
     /// Overwrite files that are in the way and have nothing to do with the torrent
     #[arg(long)]
     pub force: bool,
+    /// Take the space of all files before downloading; otherwise they are sparse and grow
+    #[arg(long)]
+    pub preallocate: bool,
 }
 
 /// `create`

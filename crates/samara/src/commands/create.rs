@@ -35,16 +35,18 @@ pub async fn run(app: &App, args: Create) -> Result<(), Failure> {
     write(&path, &created.torrent, args.force)?;
     let magnet = Magnet::of(&created.metainfo).to_string();
     let took = began.elapsed();
+    let speed = info.total() as f64 / 1_048_576.0 / took.as_secs_f64().max(1e-6);
     app.out.event(&Event::Created {
         path: &path,
         torrent: summary(info),
         magnet: &magnet,
         seconds: took.as_secs_f64(),
+        mib_per_second: speed,
     });
     app.out
         .result(&format!("{}", escape(&path.display().to_string())));
     app.out.note(&format!(
-        "{} in {}, {} of {}, made in {}\ninfo-hash {}",
+        "{} in {}, {} of {}, made in {} at {speed:.0} MiB/s\ninfo-hash {}",
         Bytes(info.total()),
         count(info.files.len() as u64, "file"),
         count(info.geometry.pieces().into(), "piece"),

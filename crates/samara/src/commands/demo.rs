@@ -5,7 +5,7 @@
 //! would be as fast as everybody together.
 
 use super::create::make;
-use super::get::add;
+use super::get::{OnDisk, add};
 use super::tracker::bind;
 use super::{App, on_a_thread};
 use crate::args::{Demo, Format, Goal, Making, Settings};
@@ -174,7 +174,10 @@ async fn host(
     mode: Mode,
 ) -> Result<Host, Failure> {
     let session = peerless::session(app, app.settings.listen).await?;
-    let trusted = mode == Mode::Seed;
+    let on_disk = OnDisk {
+        trusted: mode == Mode::Seed,
+        ..OnDisk::default()
+    };
     let (torrent, _) = add(
         app,
         &session,
@@ -183,7 +186,7 @@ async fn host(
         mode,
         Goal::Forever,
         Vec::new(),
-        trusted,
+        on_disk,
     )
     .await?;
     let events = torrent.events();

@@ -70,7 +70,10 @@ async fn get(app: &App, args: &Get, source: Source, session: &Session) -> Result
         Mode::Get,
         args.seed,
         candidates,
-        false,
+        OnDisk {
+            preallocate: args.preallocate,
+            ..OnDisk::default()
+        },
     )
     .await?;
     follow(app, &torrent, plan).await
@@ -86,6 +89,15 @@ pub fn with_trackers(metainfo: Metainfo, flags: &[String]) -> Metainfo {
     metainfo.with_trackers(all)
 }
 
+/// What is, and what is to be, on the disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnDisk {
+    /// The data were hashed a moment ago.
+    pub trusted: bool,
+    /// Take the space of all files first.
+    pub preallocate: bool,
+}
+
 /// Adds a torrent to the session; the plan is for following it.
 #[allow(
     clippy::too_many_arguments,
@@ -99,7 +111,7 @@ pub async fn add(
     mode: Mode,
     goal: Goal,
     candidates: Vec<SocketAddr>,
-    trust_existing: bool,
+    on_disk: OnDisk,
 ) -> Result<(Torrent, Plan), Failure> {
     let plan = Plan {
         info: Arc::new(metainfo.info.clone()),
@@ -112,7 +124,8 @@ pub async fn add(
     };
     let mut request = AddTorrent {
         candidates,
-        trust_existing,
+        trust_existing: on_disk.trusted,
+        preallocate: on_disk.preallocate,
         ..AddTorrent::new(metainfo, root, mode)
     };
     request.config.seed_goal = seed_goal(goal);

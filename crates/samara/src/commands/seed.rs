@@ -1,6 +1,6 @@
 //! `samara seed`: serves what is already here.
 
-use super::get::{add, with_trackers};
+use super::get::{OnDisk, add, with_trackers};
 use super::{App, on_a_thread, verify};
 use crate::args::SeedCmd;
 use crate::exit::{Exit, Failure};
@@ -48,7 +48,7 @@ async fn seed(app: &App, args: &SeedCmd, source: Source, session: &Session) -> R
         Mode::Seed,
         args.seed,
         args.peer.clone(),
-        false,
+        OnDisk::default(),
     )
     .await?;
     let done = follow(

@@ -2,7 +2,7 @@
 
 use super::App;
 use super::create::{make, output_path, write};
-use super::get::add;
+use super::get::{OnDisk, add};
 use super::tracker::{bind, host_for};
 use crate::args::Share;
 use crate::exit::Failure;
@@ -84,7 +84,10 @@ async fn seed(
         Mode::Seed,
         args.seed,
         Vec::new(),
-        true,
+        OnDisk {
+            trusted: true,
+            ..OnDisk::default()
+        },
     )
     .await;
     let (torrent, plan) = match added {

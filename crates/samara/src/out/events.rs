@@ -39,6 +39,7 @@ pub enum Event<'a> {
         torrent: Summary<'a>,
         magnet: &'a str,
         seconds: f64,
+        mib_per_second: f64,
     },
     /// Numbers, about once a second.
     Progress(Progress),

@@ -15,6 +15,7 @@ mod failures;
 mod foreign;
 mod http;
 mod large;
+mod many_files;
 mod namespace;
 mod process;
 mod reliability;

@@ -227,8 +227,14 @@ impl Process {
 
     /// Waits until it ends by itself.
     #[track_caller]
-    pub fn end(mut self) -> Ended {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn end(self) -> Ended {
+        self.end_within(PATIENCE)
+    }
+
+    /// The same for what takes long by its nature.
+    #[track_caller]
+    pub fn end_within(mut self, patience: Duration) -> Ended {
+        let deadline = Instant::now() + patience;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("waits") {
                 break status;

@@ -494,3 +494,27 @@ fn a_full_disk_ends_the_run_and_keeps_what_is_verified() {
     assert!(out.contains(&Output::Event(Event::DiskFailed("no space left".into()))));
     assert!(out.contains(&Output::Stopped));
 }
+
+#[test]
+fn a_seed_without_peers_sleeps_and_its_goal_still_ends_it() {
+    let sleeps = |goal| {
+        let config = Config {
+            seed_goal: goal,
+            ..Config::default()
+        };
+        let mut alone = Alone::new(Bitfield::full(8), vec![], config);
+        alone.say(Input::Tick);
+        let busy = alone.torrent.deadline().at.since(alone.now);
+        alone.peer(1, Reserved::default());
+        let with_peer = alone.torrent.deadline().at.since(alone.now);
+        assert!(
+            with_peer <= Duration::from_secs(1),
+            "{goal:?}: {with_peer:?}"
+        );
+        busy
+    };
+    assert!(sleeps(SeedGoal::Forever) >= Duration::from_secs(30));
+    assert!(sleeps(SeedGoal::Everyone) >= Duration::from_secs(30));
+    let length = Duration::from_secs(7);
+    assert_eq!(sleeps(SeedGoal::Time(length)), length);
+}
