@@ -1,0 +1,33 @@
+"""What the figures were measured on, in one line; and how a list of rounds is summed up."""
+import os, platform, statistics
+
+
+def first(path, key):
+    try:
+        for line in open(path):
+            if line.startswith(key):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return "?"
+
+
+def line():
+    flags = first("/proc/cpuinfo", "flags").split()
+    units = [name for name in ("sha_ni", "avx2", "avx512f") if name in flags]
+    try:
+        control = open("/proc/sys/net/ipv4/tcp_congestion_control").read().strip()
+    except OSError:
+        control = "?"
+    return (f"{first('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores ({' '.join(units)}), Linux {platform.release()}, "
+            f"TCP {control}, load {os.getloadavg()[0]:.1f} at the start")
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def tree_cpu(pid):
+    """User and system seconds of a process so far, its children that it has waited for included."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return sum(int(x) for x in fields[11:15]) / os.sysconf("SC_CLK_TCK")
