@@ -18,6 +18,7 @@ mod words;
 use args::{Cli, Command, Settings};
 use clap::Parser;
 use commands::App;
+use commands::tracker::config::Config;
 use exit::{Exit, Failure};
 use out::Out;
 use std::process::ExitCode;
@@ -30,14 +31,17 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let settings = match Settings::new(&cli.common) {
+    let begun = Settings::new(&cli.common, &cli.command).and_then(|settings| {
+        begin_log(&settings, &cli)?;
+        Ok(settings)
+    });
+    let settings = match begun {
         Ok(settings) => settings,
         Err(failure) => {
             eprintln!("samara: {failure}");
             return ExitCode::from(failure.exit as u8);
         }
     };
-    log::start(settings.verbose);
     let out = Arc::new(Out::new(&settings));
     let done = start(settings, &out, cli.command);
     out.end_bar();
@@ -50,6 +54,24 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// A tracker's settings say how much it logs, and how.
+fn begin_log(settings: &Settings, cli: &Cli) -> Result<(), Failure> {
+    let (level, json) = match &cli.command {
+        Command::Tracker(args) => {
+            let config = Config::new(cli.common.config.as_deref(), args)?;
+            (
+                config.log.level.0 as u8,
+                config.log.format.0 == args::LogFormat::Json,
+            )
+        }
+        _ => (0, false),
+    };
+    // Quiet has the last word; a flag can ask for more than the file, and not for less.
+    let level = if settings.quiet { 0 } else { level };
+    log::start(level.max(log::level_of(settings.verbose)), json);
+    Ok(())
 }
 
 fn start(settings: Settings, out: &Arc<Out>, command: Command) -> Result<(), Failure> {

@@ -5,9 +5,10 @@ mod settings;
 mod units;
 
 pub use goal::Goal;
-pub use settings::Settings;
-pub use units::{Rate, Size};
+pub use settings::{Settings, read_toml};
+pub use units::{Rate, Size, Span};
 
+pub use crate::commands::tracker::config::Format as LogFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -231,16 +232,29 @@ pub struct SeedCmd {
 }
 
 /// `tracker`
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone, Default)]
 #[command(after_help = "\
-Example:
+Examples:
   samara tracker --http 0.0.0.0:6969             then announce to http://HOST:6969/announce
   samara tracker --udp 0.0.0.0:6969 --state tracker.state
-                                                 and to udp://HOST:6969/announce; a restart forgets nobody")]
+                                                 and to udp://HOST:6969/announce; a restart forgets nobody
+  samara tracker --print-config > tracker.toml   every setting with its reason, to be changed and given back:
+  samara tracker --config tracker.toml
+
+SIGHUP reads the settings again, and all files that they name.")]
 pub struct Tracker {
-    /// Where to listen for HTTP
-    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:6969")]
-    pub http: SocketAddr,
+    /// Where to listen for HTTP [default: 0.0.0.0:6969]
+    #[arg(long, value_name = "IP:PORT")]
+    pub http: Option<SocketAddr>,
+    /// Where to listen for HTTPS as well; needs --tls-cert and --tls-key
+    #[arg(long, value_name = "IP:PORT")]
+    pub https: Option<SocketAddr>,
+    /// The certificate of HTTPS with its chain, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Where to listen for UDP as well (BEP 15); may be repeated
     #[arg(long, value_name = "IP:PORT")]
     pub udp: Vec<SocketAddr>,
@@ -250,15 +264,24 @@ pub struct Tracker {
     /// Keep the swarms in this file: written every minute and at the end, read at the start
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
-    /// Serve only the info-hashes in this file, one a line; read again at SIGHUP
+    /// Serve only the info-hashes in this file, one a line
     #[arg(long, value_name = "FILE")]
     pub allow: Option<PathBuf>,
-    /// Serve none of the info-hashes in this file; read again at SIGHUP
+    /// Serve none of the info-hashes in this file
     #[arg(long, value_name = "FILE")]
     pub deny: Option<PathBuf>,
+    /// Serve only those who announce to http://HOST/KEY/announce with a key of this file
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Write the log as text or as json, one object a line [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
     /// Also start a new download while the swarm has no seed
     #[arg(long)]
     pub allow_seedless: bool,
+    /// Print the settings in force as a TOML file with every key, its default and its reason, and end
+    #[arg(long)]
+    pub print_config: bool,
 }
 
 /// `info`
@@ -349,10 +372,6 @@ mod tests {
             panic!()
         };
         assert_eq!((get.seed, get.output), (Goal::Everyone, PathBuf::from(".")));
-        let Command::Tracker(tracker) = parse("samara tracker") else {
-            panic!()
-        };
-        assert_eq!(tracker.http, ([0, 0, 0, 0], 6969).into());
     }
 
     #[test]

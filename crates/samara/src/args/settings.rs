@@ -1,11 +1,12 @@
 //! The common flags, from the command line and from `--config FILE`.
 
-use super::{Common, Rate};
+use super::{Command, Common, Rate};
 use crate::exit::{Exit, Failure};
 use samara_proto::metainfo::NamePolicy;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A settings file larger than this is not one.
 const FILE_MAX: u64 = 64 * 1024;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub down_limit: Option<u64>,
     /// Which names files may have.
     pub names: NamePolicy,
+    /// The settings file itself, for a command that has more in it.
+    pub config: Option<PathBuf>,
 }
 
 /// What a settings file may say. A key that is not known is an error: a misspelt limit that is
@@ -61,11 +64,11 @@ impl Limit {
 }
 
 impl Settings {
-    /// Merges flags and file; flags win.
-    pub fn new(flags: &Common) -> Result<Self, Failure> {
+    /// Merges flags and file; flags win. A tracker's file is another one.
+    pub fn new(flags: &Common, command: &Command) -> Result<Self, Failure> {
         let file = match &flags.config {
-            Some(path) => read(path)?,
-            None => FileSettings::default(),
+            Some(path) if !matches!(command, Command::Tracker(_)) => read_toml(path)?,
+            _ => FileSettings::default(),
         };
         let wrong = |key: &str, why: String| {
             let path = flags.config.as_deref().unwrap_or(Path::new(""));
@@ -91,6 +94,7 @@ impl Settings {
         };
         Ok(Self {
             listen,
+            config: flags.config.clone(),
             json: flags.json || file.json.unwrap_or(false),
             quiet: flags.verbose == 0 && (flags.quiet || file.quiet.unwrap_or(false)),
             verbose: if flags.quiet {
@@ -109,7 +113,8 @@ impl Settings {
     }
 }
 
-fn read(path: &Path) -> Result<FileSettings, Failure> {
+/// Reads a settings file. What is wrong with it is said in one line, with the number of the line.
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let fail = |why: String| {
         Failure::new(
             Exit::Usage,
@@ -138,14 +143,20 @@ fn read(path: &Path) -> Result<FileSettings, Failure> {
 mod tests {
     use super::*;
 
+    fn scrape() -> Command {
+        let torrent = String::new();
+        Command::Scrape(crate::args::Scrape { torrent })
+    }
+
     fn with_file(text: &str, flags: Common) -> Result<Settings, Failure> {
         let path =
             std::env::temp_dir().join(format!("samara-settings-{}-{:p}", std::process::id(), text));
         std::fs::write(&path, text).expect("written");
-        let settings = Settings::new(&Common {
+        let flags = Common {
             config: Some(path.clone()),
             ..flags
-        });
+        };
+        let settings = Settings::new(&flags, &scrape());
         std::fs::remove_file(path).expect("removed");
         settings
     }
@@ -191,7 +202,9 @@ mod tests {
             ..Common::default()
         };
         assert_eq!(
-            Settings::new(&missing).expect_err("missing").exit,
+            Settings::new(&missing, &scrape())
+                .expect_err("missing")
+                .exit,
             Exit::Usage
         );
     }

@@ -1,5 +1,6 @@
 //! Rates, sizes and lengths of time as people write them.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,6 +18,22 @@ pub struct Size(pub u64);
 /// A length of time: `90`, `30s`, `10m`, `2h`, `1d`, `1h30m`; a bare number is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    /// The shortest way to write it that reads back as the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, ms) = (self.0.as_secs(), self.0.subsec_millis());
+        if ms > 0 {
+            return write!(f, "{}s", self.0.as_secs_f64());
+        }
+        for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60)] {
+            if whole > 0 && whole % seconds == 0 {
+                return write!(f, "{}{unit}", whole / seconds);
+            }
+        }
+        write!(f, "{whole}s")
+    }
+}
 
 impl FromStr for Rate {
     type Err = String;
@@ -184,6 +201,11 @@ mod tests {
                 "{text}"
             );
         }
+        for text in ["90s", "1.5s", "2m", "1h", "1d", "0s", "5400s"] {
+            let span: Span = text.parse().expect(text);
+            assert_eq!(span.to_string().parse(), Ok(span));
+        }
+        assert_eq!(Span(Duration::from_secs(5_400)).to_string(), "90m");
         for text in ["", "m", "10x", "1h30", "-5", "1e30", "..s"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }

@@ -15,7 +15,6 @@ use samara_node::Mode;
 use samara_proto::InfoHash;
 use samara_proto::magnet::Magnet;
 use samara_tracker::serve::{Handle, ServeError, Server};
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -147,7 +146,7 @@ fn open(asked: Option<SocketAddr>, allow_seedless: bool) -> Result<Server, Serve
     }
     let on = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     match bind(on(USUAL_PORT), allow_seedless) {
-        Err(err) if err.source.kind() == ErrorKind::AddrInUse => bind(on(0), allow_seedless),
+        Err(err) if err.is_taken() => bind(on(0), allow_seedless),
         bound => bound,
     }
 }

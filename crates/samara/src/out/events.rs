@@ -17,6 +17,8 @@ pub enum Event<'a> {
         role: &'static str,
         listen: SocketAddr,
         announce: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        announce_https: Option<&'a str>,
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
         announce_udp: &'a [String],
     },
@@ -226,6 +228,7 @@ mod tests {
             role: "tracker",
             listen: ([0, 0, 0, 0], 6969).into(),
             announce: "http://h/announce",
+            announce_https: None,
             announce_udp: &[],
         };
         assert!(

@@ -1,12 +1,15 @@
 //! What the server can be told, and why it may not start.
 
-use crate::guard::Limits;
+use super::http::{ProxyHeader, TlsError, TlsFiles};
+use super::keys::KeysError;
+use crate::guard::{Limits, Net};
 use crate::swarm;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Whose word about their own address is taken (`ip=`, and `ipv4=`, `ipv6=` of BEP 7).
@@ -23,6 +26,27 @@ pub enum TrustIp {
     Loopback,
     /// Everybody's. For closed networks and tests.
     Always,
+}
+
+impl fmt::Display for TrustIp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "never",
+            Self::Loopback => "loopback",
+            Self::Always => "always",
+        })
+    }
+}
+
+impl FromStr for TrustIp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Never, Self::Loopback, Self::Always]
+            .into_iter()
+            .find(|trust| trust.to_string() == text)
+            .ok_or_else(|| format!("'{text}' is none of never, loopback, always"))
+    }
 }
 
 impl TrustIp {
@@ -42,6 +66,8 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// Where to listen for UDP (BEP 15); nowhere by default. `[::]` takes IPv4 as well.
     pub udp: Vec<SocketAddr>,
+    /// Where to listen for HTTPS, and with which certificate; nowhere by default.
+    pub https: Option<(SocketAddr, TlsFiles)>,
     /// Threads that answer over UDP, for each address.
     pub workers: usize,
     /// What connection ids are made with; `None` draws it. Trackers that stand behind one name must
@@ -60,6 +86,15 @@ pub struct ServeConfig {
     pub seed: Option<u64>,
     /// Whose `ip=` is believed.
     pub trust_ip: TrustIp,
+    /// Networks of our own reverse proxies: they are asked, in [`Self::proxy_header`], who their clients
+    /// are. Nobody else's word is taken.
+    pub proxies: Vec<Net>,
+    /// The header in which these proxies say it.
+    pub proxy_header: ProxyHeader,
+    /// A file with the keys of those who may use the tracker; `None` lets everybody.
+    pub keys: Option<PathBuf>,
+    /// Networks that may look at `/`, `/stats.json` and `/metrics`; empty: everybody may.
+    pub pages_for: Vec<Net>,
     /// Connections at a time; more wait in the kernel's queue (1,024) until one is free. Below the
     /// 1,024 files that a process may usually have open, with room for the peers beside it.
     pub max_connections: usize,
@@ -80,6 +115,7 @@ impl Default for ServeConfig {
         Self {
             listen: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 6969),
             udp: Vec::new(),
+            https: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             udp_secret: None,
             udp_id_life: Duration::from_secs(120),
@@ -88,6 +124,10 @@ impl Default for ServeConfig {
             save_every: Duration::from_secs(60),
             seed: None,
             trust_ip: TrustIp::Never,
+            proxies: Vec::new(),
+            proxy_header: ProxyHeader::default(),
+            keys: None,
+            pages_for: Vec::new(),
             max_connections: 512,
             limits: Limits::default(),
             head_timeout: Duration::from_secs(10),
@@ -97,19 +137,34 @@ impl Default for ServeConfig {
     }
 }
 
-/// Why the server does not start.
+/// Why the server does not start, or does not take new settings.
 #[derive(Debug)]
-pub struct ServeError {
-    /// Where it was to listen.
-    pub listen: SocketAddr,
-    /// What the system says.
-    pub source: io::Error,
+pub enum ServeError {
+    /// It cannot listen there.
+    Listen(SocketAddr, io::Error),
+    /// The keys of a private tracker cannot be read.
+    Keys(KeysError),
+    /// HTTPS cannot be served.
+    Tls(TlsError),
+}
+
+impl ServeError {
+    /// Whether another program has the port.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Listen(_, source) if source.kind() == io::ErrorKind::AddrInUse)
+    }
 }
 
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the tracker cannot listen on {}: ", self.listen)?;
-        match self.source.kind() {
+        let (listen, source) = match self {
+            Self::Listen(listen, source) => (listen, source),
+            Self::Keys(error) => return write!(f, "{error}"),
+            Self::Tls(error) => return write!(f, "HTTPS: {error}"),
+        };
+        write!(f, "the tracker cannot listen on {listen}: ")?;
+        match source.kind() {
             io::ErrorKind::AddrInUse => f.write_str(
                 "another program has that port; stop it, or choose another port (0 takes any that \
                  is free)",
@@ -120,14 +175,30 @@ impl fmt::Display for ServeError {
             io::ErrorKind::AddrNotAvailable => f.write_str(
                 "this machine has no such address; use 0.0.0.0 or [::] for all that it has",
             ),
-            _ => write!(f, "{}", self.source),
+            _ => write!(f, "{source}"),
         }
     }
 }
 
 impl Error for ServeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
+        match self {
+            Self::Listen(_, source) => Some(source),
+            Self::Keys(error) => Some(error),
+            Self::Tls(error) => Some(error),
+        }
+    }
+}
+
+impl From<KeysError> for ServeError {
+    fn from(error: KeysError) -> Self {
+        Self::Keys(error)
+    }
+}
+
+impl From<TlsError> for ServeError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
     }
 }
 

@@ -1,7 +1,10 @@
 //! What the server's connections and its owner share.
 
 use super::access::Access;
-use super::config::{FileError, ServeConfig};
+use super::config::{FileError, ServeConfig, ServeError};
+use super::http::Tls;
+use super::keys::Keys;
+use super::live::{Live, LiveCell, Seen};
 use super::shards::Shards;
 use super::udp::{Board, UdpStats};
 use crate::guard::{Guard, GuardStats};
@@ -60,6 +63,9 @@ struct Shared {
     names: Mutex<BTreeMap<InfoHash, String>>,
     boards: Mutex<Vec<Arc<Board>>>,
     guard: Guard,
+    live: LiveCell,
+    /// The certificate of HTTPS, if that is served.
+    tls: Option<Tls>,
     access: Mutex<Arc<Access>>,
     /// Whether [`Access`] lets everybody in, so that nobody has to ask it.
     is_open: AtomicBool,
@@ -72,21 +78,28 @@ struct Shared {
 }
 
 impl Handle {
-    pub(super) fn new(config: &ServeConfig) -> Self {
+    /// Reads the keys and the certificate that `config` names, if it does.
+    pub(super) fn new(config: &ServeConfig) -> Result<Self, ServeError> {
         let seed = config.seed.unwrap_or_else(random);
-        Self(Arc::new(Shared {
+        let keys = config.keys.as_deref().map(|path| Keys::read(path, None));
+        let keys = keys.transpose()?;
+        let tls = config.https.as_ref().map(|(_, files)| Tls::new(files));
+        let tls = tls.transpose()?;
+        Ok(Self(Arc::new(Shared {
             store: Shards::new(&config.policy, seed),
             files: Mutex::default(),
             names: Mutex::default(),
             boards: Mutex::default(),
             guard: Guard::new(&config.limits, random()),
+            live: LiveCell::new(Live::new(config, keys)),
+            tls,
             access: Mutex::default(),
             is_open: AtomicBool::new(true),
             ending: AtomicBool::new(false),
             denied: AtomicU64::new(0),
             saving: Mutex::default(),
             start: Instant::now(),
-        }))
+        })))
     }
 
     /// Makes a swarm known: it is shown by name on the status page, never evicted, served even
@@ -197,6 +210,37 @@ impl Handle {
 
     pub(super) fn store(&self) -> &Shards {
         &self.0.store
+    }
+
+    /// Goes on with what of `config` may change while the server runs: limits, policy, keys and
+    /// certificate (both are read again), whose word is taken, and times. Where it listens, its threads,
+    /// connections and state file stay what they were. If a file is wrong, nothing changes.
+    pub fn apply(&self, config: &ServeConfig) -> Result<(), ServeError> {
+        let before = self.see();
+        let read = |path| Keys::read(path, before.live.keys.as_ref());
+        let keys = config.keys.as_deref().map(read).transpose()?;
+        if let (Some(tls), Some((_, files))) = (&self.0.tls, &config.https) {
+            tls.reload(files)?;
+        }
+        self.0.guard.set_limits(&config.limits);
+        self.store().set_config(&config.policy);
+        self.0.live.set(Live::new(config, keys));
+        Ok(())
+    }
+
+    /// The settings in force.
+    pub(super) fn see(&self) -> Seen {
+        self.0.live.see()
+    }
+
+    /// The settings in force, if they are others than those that were seen.
+    pub(super) fn refresh(&self, seen: &mut Seen) {
+        self.0.live.refresh(seen);
+    }
+
+    /// The certificate, where there is HTTPS.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.0.tls.as_ref()
     }
 
     /// Who may ask for how much. All servers of this tracker ask it.

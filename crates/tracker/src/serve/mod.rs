@@ -14,13 +14,13 @@
 //!
 //! `/announce` and `/scrape` are the tracker; `/`, `/stats.json` and `/metrics` say how it is,
 //! `/health` that it is, and `/ready` that it does not end; the owner may add files. Policy lives in [`crate::swarm`]; here are sockets and limits.
-//! It stands on hyper rather than on a web framework because the limits are the point: time for a
-//! head, life of a connection, connections at a time and from one address.
 
 mod access;
 mod config;
 mod handle;
 mod http;
+mod keys;
+mod live;
 mod pages;
 mod shards;
 mod snapshot;
@@ -32,14 +32,12 @@ mod tests;
 pub use access::{Access, AccessError, MAX_LISTED};
 pub use config::{FileError, ServeConfig, ServeError, TrustIp};
 pub use handle::{Handle, MAX_FILES};
+pub use http::{ProxyHeader, TlsError, TlsFiles};
+pub use keys::{KeysError, MAX_COUNTED, MAX_KEY, MAX_KEYS, MIN_KEY};
 pub use snapshot::{Restored, SnapshotError};
 pub use udp::UdpStats;
 
 use crate::guard::Place;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -55,8 +53,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval, interval_at, sleep, ti
 /// may start in the same second.
 const BACKLOG: i32 = 1_024;
 
-/// How long a connection may take to end once it has been asked to.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long a connection may take to end once the server does.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How often the store forgets who is overdue.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -68,8 +66,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A tracker that listens.
 #[derive(Debug)]
 pub struct Server {
-    listener: std::net::TcpListener,
+    ears: Vec<Ear>,
     local_addr: SocketAddr,
+    https_addr: Option<SocketAddr>,
     config: ServeConfig,
     handle: Handle,
     udp: udp::Bound,
@@ -78,16 +77,21 @@ pub struct Server {
 impl Server {
     /// Takes the port. Nobody is answered before [`Server::run`], but connections queue up.
     pub fn bind(config: ServeConfig) -> Result<Self, ServeError> {
-        let listen = config.listen;
-        let (listener, local_addr) = open(listen)
-            .or_else(|error| open_without_ipv6(listen, error))
-            .map_err(|source| ServeError { listen, source })?;
-        let handle = Handle::new(&config);
+        let (ear, local_addr) = Ear::open(config.listen, false)?;
+        let mut ears = vec![ear];
+        let mut https_addr = None;
+        if let Some((listen, _)) = &config.https {
+            let (ear, addr) = Ear::open(*listen, true)?;
+            ears.push(ear);
+            https_addr = Some(addr);
+        }
+        let handle = Handle::new(&config)?;
         let udp = udp::Bound::new(&config, &handle)?;
         Ok(Self {
             udp,
-            listener,
+            ears,
             local_addr,
+            https_addr,
             config,
             handle,
         })
@@ -97,6 +101,12 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where it listens for HTTPS, likewise.
+    #[must_use]
+    pub fn https_addr(&self) -> Option<SocketAddr> {
+        self.https_addr
     }
 
     /// Where it listens for UDP, likewise.
@@ -123,19 +133,13 @@ impl Server {
     /// Answers until `shutdown` is ready; then answers what was asked already, and ends.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
-            listener,
+            ears,
             local_addr,
+            https_addr,
             config,
             handle,
             udp,
         } = self;
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%local_addr, %error, "the tracker cannot run");
-                return;
-            }
-        };
         let udp_addrs = udp.local_addrs.clone();
         let udp = match udp.start(&handle) {
             Ok(running) => running,
@@ -144,27 +148,25 @@ impl Server {
                 return;
             }
         };
-        tracing::info!(%local_addr, ?udp_addrs, "tracker listens");
+        tracing::info!(%local_addr, ?https_addr, ?udp_addrs, "tracker listens");
         let (stop, stopping) = watch::channel(());
         let front = Front {
             permits: Arc::new(Semaphore::new(config.max_connections)),
-            config: Arc::new(config),
+            scarce: config.max_connections / 4,
             handle,
             stopping,
         };
-        let mut connections = JoinSet::new();
+        let mut saver = Saver::new(&config, &front.handle);
+        let mut listening = JoinSet::new();
+        for ear in ears {
+            listening.spawn(ear.listen(front.clone()));
+        }
         let mut shutdown = pin!(shutdown);
-        let mut saver = Saver::new(&front);
         let mut expire = interval(EXPIRE_EVERY);
         expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                accepted = front.accept(&listener) => {
-                    if let Some((stream, client, permit)) = accepted {
-                        connections.spawn(front.clone().serve(stream, client, permit));
-                    }
-                }
                 _ = expire.tick() => {
                     front.handle.store().expire(front.handle.now());
                     if udp.has_failed() {
@@ -173,18 +175,15 @@ impl Server {
                     }
                 }
                 () = saver.next() => {}
-                Some(ended) = connections.join_next() => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "a connection's task failed");
-                    }
+                Some(ended) = listening.join_next() => {
+                    tracing::error!(?ended, "the tracker cannot listen any more: ending");
+                    break;
                 }
             }
         }
         front.handle.set_ending();
-        drop(listener);
         let _ = stop.send(());
-        let all = async { while connections.join_next().await.is_some() {} };
-        let _ = timeout(GRACE, all).await;
+        while listening.join_next().await.is_some() {}
         // Threads look every 200 ms whether they should end.
         drop(udp);
         saver.last().await;
@@ -192,81 +191,147 @@ impl Server {
     }
 }
 
+/// A socket that connections come to.
+#[derive(Debug)]
+struct Ear {
+    listener: std::net::TcpListener,
+    /// Whether they speak TLS.
+    tls: bool,
+}
+
+impl Ear {
+    fn open(listen: SocketAddr, tls: bool) -> Result<(Self, SocketAddr), ServeError> {
+        let (listener, local_addr) = open(listen)
+            .or_else(|error| open_without_ipv6(listen, error))
+            .map_err(|source| ServeError::Listen(listen, source))?;
+        Ok((Self { listener, tls }, local_addr))
+    }
+
+    /// Serves what comes until the server ends; then lets those that are being answered finish.
+    async fn listen(self, front: Front) {
+        let mut stopping = front.stopping.clone();
+        let listener = match TcpListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the tracker cannot run");
+                return;
+            }
+        };
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a connection's task failed");
+                    }
+                }
+                accepted = front.accept(&listener) => {
+                    if let Some(accepted) = accepted {
+                        connections.spawn(front.clone().serve(accepted, self.tls));
+                    }
+                }
+                _ = stopping.changed() => break,
+            }
+        }
+        drop(listener);
+        // Those that answer have their answer out in this time, and those that only wait are cut.
+        let all = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout(LAST_WORDS, all).await;
+        connections.shutdown().await;
+    }
+}
+
 /// What every connection needs.
 #[derive(Clone)]
 struct Front {
     permits: Arc<Semaphore>,
-    config: Arc<ServeConfig>,
+    /// Places below which clients are asked to give up theirs.
+    scarce: usize,
     handle: Handle,
     stopping: watch::Receiver<()>,
+}
+
+/// A connection that may be served, and what it holds.
+struct Accepted {
+    stream: TcpStream,
+    socket: IpAddr,
+    /// Its place among those of its address and network; a proxy's count for themselves.
+    _place: Option<Place>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Front {
     /// The next connection that may be served. Waits for a free place first, so that those beyond
     /// the limit queue in the kernel instead of being turned away. Nothing is lost if it is dropped
     /// while it waits.
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-    ) -> Option<(TcpStream, Client, OwnedSemaphorePermit)> {
+    async fn accept(&self, listener: &TcpListener) -> Option<Accepted> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-        match listener.accept().await {
-            Ok((stream, addr)) => {
-                let ip = addr.ip().to_canonical();
-                match self.handle.guard().connect(ip) {
-                    Ok(place) => Some((stream, Client { ip, _place: place }, permit)),
-                    Err(limit) => {
-                        tracing::debug!(%addr, ?limit, "too many connections");
-                        None
-                    }
-                }
-            }
+        let (stream, addr) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 if !is_aborted(&error) {
                     tracing::warn!(%error, "cannot accept connections");
                     sleep(ACCEPT_PAUSE).await;
                 }
-                None
+                return None;
             }
-        }
-    }
-
-    async fn serve(mut self, stream: TcpStream, client: Client, permit: OwnedSemaphorePermit) {
-        // Answers are one small write each: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-        let ip = client.ip;
-        let service = service_fn(|request| {
-            let mut response = http::answer(&self.handle, self.config.trust_ip, ip, &request);
-            // When places are short, a client that has its answer gives up its own.
-            if self.permits.available_permits() < self.config.max_connections / 4 {
-                response = http::closing(response);
-            }
-            async move { Ok::<_, Infallible>(response) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.config.head_timeout)
-            .max_buf_size(self.config.max_head.max(8 * 1024))
-            .pipeline_flush(true)
-            .half_close(true)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        tokio::select! {
-            ended = &mut connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(client = %ip, %error, "connection failed");
+        };
+        let socket = addr.ip().to_canonical();
+        let place = if self.handle.see().live.is_proxy(socket) {
+            None
+        } else {
+            match self.handle.guard().connect(socket) {
+                Ok(place) => Some(place),
+                Err(limit) => {
+                    tracing::debug!(%addr, ?limit, "too many connections");
+                    return None;
                 }
             }
-            () = sleep(self.config.connection_life) => {
-                connection.as_mut().graceful_shutdown();
-                let _ = timeout(GRACE, connection).await;
+        };
+        Some(Accepted {
+            stream,
+            socket,
+            _place: place,
+            _permit: permit,
+        })
+    }
+
+    async fn serve(self, accepted: Accepted, tls: bool) {
+        let Accepted { stream, socket, .. } = &accepted;
+        let socket = *socket;
+        // Answers are one small write each: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let asker = http::Asker {
+            seen: self.handle.see(),
+            handle: self.handle.clone(),
+            socket,
+        };
+        let hurry = || {
+            self.permits.available_permits() < self.scarce
+                || self.stopping.has_changed().unwrap_or(true)
+        };
+        // The place and the permit are held to the end.
+        let Accepted {
+            stream,
+            _place,
+            _permit,
+            ..
+        } = accepted;
+        let ended = match self.handle.tls().filter(|_| tls) {
+            None => http::serve(stream, asker, hurry).await,
+            Some(tls) => {
+                let handshake = tls.acceptor().accept(stream);
+                match timeout(asker.seen.live.head_timeout, handshake).await {
+                    Ok(Ok(stream)) => http::serve(stream, asker, hurry).await,
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(io::ErrorKind::TimedOut.into()),
+                }
             }
-            _ = self.stopping.changed() => {
-                connection.as_mut().graceful_shutdown();
-                let _ = timeout(GRACE, connection).await;
-            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(client = %socket, %error, "connection failed");
         }
-        drop((client, permit));
     }
 }
 
@@ -278,14 +343,14 @@ struct Saver {
 }
 
 impl Saver {
-    fn new(front: &Front) -> Self {
+    fn new(config: &ServeConfig, handle: &Handle) -> Self {
         // The first is due after the first interval, not at once.
-        let period = front.config.save_every.max(Duration::from_millis(10));
+        let period = config.save_every.max(Duration::from_millis(10));
         let mut every = interval_at(tokio::time::Instant::now() + period, period);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            state: front.config.state.clone(),
-            handle: front.handle.clone(),
+            state: config.state.clone(),
+            handle: handle.clone(),
             every,
         }
     }
@@ -317,12 +382,6 @@ fn save(handle: &Handle, path: &Path) {
         Ok(bytes) => tracing::debug!(bytes, path = %path.display(), "state saved"),
         Err(error) => tracing::error!(%error, "the state could not be saved"),
     }
-}
-
-/// Who is at the other end, and the place that it takes.
-struct Client {
-    ip: IpAddr,
-    _place: Place,
 }
 
 fn open(listen: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {

@@ -182,6 +182,22 @@ pub(super) fn metrics(handle: &Handle) -> String {
             ("{reason=\"limit\"}", udp.limited),
         ],
     );
+    let seen = handle.see();
+    if let Some(keys) = &seen.live.keys {
+        family(
+            "keys",
+            "gauge",
+            "Keys of a private tracker.",
+            &[("", keys.len() as u64)],
+        );
+        let counts: Vec<_> = keys
+            .counts()
+            .map(|(name, count)| (format!("{{owner={}}}", json(name)), count))
+            .collect();
+        let counts: Vec<_> = counts.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+        let help = "Announces and scrapes of those who have a key, by its owner.";
+        family("key_requests_total", "counter", help, &counts);
+    }
     let guard = handle.guard_stats();
     family(
         "limited_total",
@@ -260,7 +276,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped() {
-        let handle = Handle::new(&ServeConfig::default());
+        let handle = Handle::new(&ServeConfig::default()).expect("no files");
         let name = "<script>\"a\\b\u{202e}\n&'";
         handle.register(InfoHash([0xab; 20]), name, None);
         let page = status(&handle);
@@ -274,7 +290,7 @@ mod tests {
     /// Every line is a comment or a name with a number, and every name has been explained.
     #[test]
     fn metrics_are_what_prometheus_reads() {
-        let text = metrics(&Handle::new(&ServeConfig::default()));
+        let text = metrics(&Handle::new(&ServeConfig::default()).expect("no files"));
         let mut explained = String::new();
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {

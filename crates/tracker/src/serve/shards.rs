@@ -143,6 +143,13 @@ impl Shards {
         self.with(&info_hash, |store, _| store.register(now, info_hash, size));
     }
 
+    /// Goes on with other limits and times.
+    pub(super) fn set_config(&self, config: &Config) {
+        for shard in &self.shards {
+            lock(&shard.0).set_config(config.clone());
+        }
+    }
+
     /// How many parts there are.
     pub(super) const PARTS: usize = SHARDS;
 

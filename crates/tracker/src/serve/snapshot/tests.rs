@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 fn handle() -> Handle {
-    Handle::new(&ServeConfig::default())
+    Handle::new(&ServeConfig::default()).expect("no files")
 }
 
 fn fill(handle: &Handle, peers: u32) {

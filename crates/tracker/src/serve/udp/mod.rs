@@ -161,7 +161,7 @@ impl Bound {
         for &listen in &config.udp {
             let opened = open(listen, workers)
                 .or_else(|error| without_ipv6(listen, workers, error))
-                .map_err(|source| ServeError { listen, source })?;
+                .map_err(|source| ServeError::Listen(listen, source))?;
             local_addrs.extend(opened.first().and_then(|socket| socket.local_addr().ok()));
             sockets.extend(
                 opened

@@ -349,7 +349,8 @@ mod tests {
         };
         let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
         let ids = Ids::new([7; 16], 120);
-        Worker::new(socket, Handle::new(&config), ids, Arc::default())
+        let handle = Handle::new(&config).expect("no files");
+        Worker::new(socket, handle, ids, Arc::default())
     }
 
     /// What is answered to a packet that says it comes from there; loopback is exempt from limits, so

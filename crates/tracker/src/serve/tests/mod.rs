@@ -497,3 +497,5 @@ async fn a_herd_is_served() {
     }
     assert_eq!(server.handle.swarm(HASH).map(|s| s.seeds), Some(1_000));
 }
+
+mod web;
