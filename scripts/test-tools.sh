@@ -10,6 +10,8 @@ need aria2c aria2
 need transmission-daemon transmission-daemon
 need transmission-remote transmission-cli
 need ip iproute2
+need curl curl
+need openssl openssl
 need unshare util-linux
 need python3 python3
 need cc gcc

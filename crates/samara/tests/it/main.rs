@@ -22,3 +22,4 @@ mod reliability;
 mod resume;
 mod share;
 mod swarm;
+mod tracker;

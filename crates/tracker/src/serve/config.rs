@@ -77,6 +77,8 @@ pub struct ServeConfig {
     pub udp_id_life: Duration,
     /// The policy of the swarms.
     pub policy: swarm::Config,
+    /// Announces a second, over HTTP and UDP together, beyond which intervals grow.
+    pub wanted_rate: u64,
     /// A file in which the swarms outlive the process; `None` for none.
     pub state: Option<PathBuf>,
     /// How often it is written; also when the server ends. By estimate, not by measurement, a million
@@ -120,6 +122,8 @@ impl Default for ServeConfig {
             udp_secret: None,
             udp_id_life: Duration::from_secs(120),
             policy: swarm::Config::default(),
+            // A tenth of what one core answers over UDP, half of what it answers over HTTP.
+            wanted_rate: 25_000,
             state: None,
             save_every: Duration::from_secs(60),
             seed: None,

@@ -3,8 +3,9 @@
 use super::access::Access;
 use super::config::{FileError, ServeConfig, ServeError};
 use super::http::Tls;
-use super::keys::Keys;
+use super::keys::{self, Keys};
 use super::live::{Live, LiveCell, Seen};
+use super::load::Load;
 use super::shards::Shards;
 use super::udp::{Board, UdpStats};
 use crate::guard::{Guard, GuardStats};
@@ -64,11 +65,16 @@ struct Shared {
     boards: Mutex<Vec<Arc<Board>>>,
     guard: Guard,
     live: LiveCell,
+    /// Announces a second, and by how much intervals are stretched for them.
+    rate: AtomicU64,
+    stretch: AtomicU64,
     /// The certificate of HTTPS, if that is served.
     tls: Option<Tls>,
     access: Mutex<Arc<Access>>,
     /// Whether [`Access`] lets everybody in, so that nobody has to ask it.
     is_open: AtomicBool,
+    /// Whether there are keys, so that nobody has to ask for them.
+    is_private: AtomicBool,
     ending: AtomicBool,
     /// Announces that were turned away before the store saw them.
     denied: AtomicU64,
@@ -92,9 +98,12 @@ impl Handle {
             boards: Mutex::default(),
             guard: Guard::new(&config.limits, random()),
             live: LiveCell::new(Live::new(config, keys)),
+            rate: AtomicU64::new(0),
+            stretch: AtomicU64::new(100),
             tls,
             access: Mutex::default(),
             is_open: AtomicBool::new(true),
+            is_private: AtomicBool::new(config.keys.is_some()),
             ending: AtomicBool::new(false),
             denied: AtomicU64::new(0),
             saving: Mutex::default(),
@@ -171,6 +180,18 @@ impl Handle {
         })
     }
 
+    /// Whether the tracker may be used with the address that a client has, where only some may: for UDP,
+    /// which has the path only in an option (BEP 41), and in scrapes not at all.
+    pub(super) fn admits_path(&self, url_data: impl FnOnce() -> Vec<u8>) -> Result<(), Refusal> {
+        if !self.0.is_private.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let url_data = url_data();
+        let path = std::str::from_utf8(&url_data).unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
+        self.see().live.admit(keys::split(path).0)
+    }
+
     /// Whether it answers, and does not end.
     pub(super) fn is_ready(&self) -> bool {
         !self.0.ending.load(Ordering::Relaxed)
@@ -224,8 +245,35 @@ impl Handle {
         }
         self.0.guard.set_limits(&config.limits);
         self.store().set_config(&config.policy);
+        self.0.is_private.store(keys.is_some(), Ordering::Release);
         self.0.live.set(Live::new(config, keys));
         Ok(())
+    }
+
+    /// Once a second: looks at how much there is to do, and has clients come less often if it is too much.
+    pub(super) fn weigh(&self, load: &mut Load) {
+        let wanted = self.see().live.wanted_rate;
+        if let Some(percent) = load.second(self.store().stats().announces, wanted) {
+            self.store().set_stretch(percent);
+            self.0.stretch.store(percent.into(), Ordering::Relaxed);
+            if percent > 100 {
+                tracing::info!(
+                    rate = load.rate(),
+                    wanted,
+                    percent,
+                    "intervals are stretched"
+                );
+            }
+        }
+        self.0.rate.store(load.rate(), Ordering::Relaxed);
+    }
+
+    /// Announces a second over the last half minute, and how long intervals are for it, in per cent of
+    /// what they would be.
+    #[must_use]
+    pub fn load(&self) -> (u64, u64) {
+        let of = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        (of(&self.0.rate), of(&self.0.stretch))
     }
 
     /// The settings in force.

@@ -4,6 +4,7 @@ use super::config::{ServeConfig, TrustIp};
 use super::http::ProxyHeader;
 use super::keys::Keys;
 use crate::guard::Net;
+use samara_proto::tracker::{Refusal, RetryIn};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,6 +20,7 @@ pub(super) struct Live {
     pub(super) head_timeout: Duration,
     pub(super) connection_life: Duration,
     pub(super) max_head: usize,
+    pub(super) wanted_rate: u64,
     /// Of a private tracker.
     pub(super) keys: Option<Keys>,
 }
@@ -33,8 +35,24 @@ impl Live {
             head_timeout: config.head_timeout,
             connection_life: config.connection_life,
             max_head: config.max_head,
+            wanted_rate: config.wanted_rate,
             keys,
         }
+    }
+
+    /// Whether somebody with this key, or without one, may use the tracker. What is said does not depend
+    /// on how wrong a key is.
+    pub(super) fn admit(&self, key: Option<&str>) -> Result<(), Refusal> {
+        let reason = match (&self.keys, key) {
+            (None, _) => return Ok(()),
+            (Some(keys), Some(key)) if keys.admits(key) => return Ok(()),
+            (Some(_), Some(_)) => "this tracker does not know your key: get the torrent again",
+            (Some(_), None) => "this tracker is private: its address must contain your key",
+        };
+        Err(Refusal {
+            reason: reason.into(),
+            retry_in: Some(RetryIn::Never),
+        })
     }
 
     /// Whether connections from `ip` are those of our own proxies.

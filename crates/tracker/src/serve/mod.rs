@@ -21,6 +21,7 @@ mod handle;
 mod http;
 mod keys;
 mod live;
+mod load;
 mod pages;
 mod shards;
 mod snapshot;
@@ -162,6 +163,7 @@ impl Server {
             listening.spawn(ear.listen(front.clone()));
         }
         let mut shutdown = pin!(shutdown);
+        let mut load = load::Load::default();
         let mut expire = interval(EXPIRE_EVERY);
         expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -169,6 +171,7 @@ impl Server {
                 () = &mut shutdown => break,
                 _ = expire.tick() => {
                     front.handle.store().expire(front.handle.now());
+                    front.handle.weigh(&mut load);
                     if udp.has_failed() {
                         tracing::error!("a thread of the UDP tracker failed: ending");
                         break;

@@ -1,7 +1,7 @@
 //! The status page and its figures.
 
 use super::handle::{Handle, Named};
-use crate::swarm::Stats;
+use crate::swarm::{Stats, SwarmStats};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -20,12 +20,18 @@ pub(super) fn status(handle: &Handle) -> String {
     for (name, value) in [
         ("Up for", uptime(handle.uptime())),
         ("Swarms", stats.swarms.to_string()),
+        (
+            "Swarms in which everyone has it",
+            stats.complete.to_string(),
+        ),
+        ("Swarms that wait for a seed", stats.seedless.to_string()),
         ("Peers", (stats.seeds + stats.leeches).to_string()),
         ("Seeds", stats.seeds.to_string()),
         ("Leeches", stats.leeches.to_string()),
         ("Waiting for a seed", stats.waiting.to_string()),
         ("Completed downloads", stats.downloaded.to_string()),
         ("Announces answered", stats.announces.to_string()),
+        ("Announces a second", handle.load().0.to_string()),
         ("Announces refused", stats.refusals.to_string()),
         ("Scrapes answered", stats.scrapes.to_string()),
         ("Packets over UDP", handle.udp_stats().received.to_string()),
@@ -38,7 +44,7 @@ pub(super) fn status(handle: &Handle) -> String {
     if !named.is_empty() {
         page.push_str(
             "<h2>Torrents</h2>\n<table>\n<tr><th>Name</th><th>Seeds</th><th>Leeches</th>\
-             <th>Waiting</th><th>Completed</th><th>Info-hash</th></tr>\n",
+             <th>Waiting</th><th>Completed</th><th>State</th><th>Info-hash</th></tr>\n",
         );
         for Named {
             info_hash,
@@ -48,13 +54,14 @@ pub(super) fn status(handle: &Handle) -> String {
         {
             let _ = writeln!(
                 page,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
                  <td><code>{info_hash}</code></td></tr>",
                 html(&name),
                 stats.seeds,
                 stats.leeches,
                 stats.waiting,
                 stats.downloaded,
+                state(&stats).1,
             );
         }
         page.push_str("</table>\n");
@@ -70,6 +77,8 @@ pub(super) fn stats_json(handle: &Handle) -> String {
         seeds,
         leeches,
         waiting,
+        complete,
+        seedless,
         announces,
         scrapes,
         refusals,
@@ -83,18 +92,22 @@ pub(super) fn stats_json(handle: &Handle) -> String {
             let stats = named.stats;
             format!(
                 "{{\"name\":{},\"info_hash\":\"{}\",\"seeds\":{},\"leeches\":{},\"waiting\":{},\
-                 \"downloaded\":{}}}",
+                 \"downloaded\":{},\"state\":\"{}\"}}",
                 json(&named.name),
                 named.info_hash,
                 stats.seeds,
                 stats.leeches,
                 stats.waiting,
                 stats.downloaded,
+                state(&stats).0,
             )
         })
         .collect();
+    let (rate, stretch) = handle.load();
     format!(
-        "{{\"uptime_seconds\":{},\"swarms\":{swarms},\"peers\":{},\"seeds\":{seeds},\
+        "{{\"uptime_seconds\":{},\"swarms\":{swarms},\"swarms_complete\":{complete},\
+         \"swarms_seedless\":{seedless},\"announces_per_second\":{rate},\
+         \"interval_percent\":{stretch},\"peers\":{},\"seeds\":{seeds},\
          \"leeches\":{leeches},\"waiting\":{waiting},\"downloaded\":{downloaded},\
          \"announces\":{announces},\"scrapes\":{scrapes},\"refusals\":{refusals},\
          \"evictions\":{evictions},\"torrents\":[{}]}}\n",
@@ -126,6 +139,17 @@ pub(super) fn metrics(handle: &Handle) -> String {
         &[("", handle.uptime().as_secs())],
     );
     family("swarms", "gauge", "Swarms known.", &[("", stats.swarms)]);
+    let help = "Swarms in which everyone has it, and those with leeches and no seed.";
+    let states = [
+        ("{state=\"complete\"}", stats.complete),
+        ("{state=\"seedless\"}", stats.seedless),
+    ];
+    family("swarm_states", "gauge", help, &states);
+    let (rate, stretch) = handle.load();
+    let help = "Announces a second over the last half minute.";
+    family("announce_rate", "gauge", help, &[("", rate)]);
+    let help = "Length of intervals for that rate, in per cent of what they would be.";
+    family("interval_percent", "gauge", help, &[("", stretch)]);
     family(
         "peers",
         "gauge",
@@ -218,6 +242,16 @@ pub(super) fn metrics(handle: &Handle) -> String {
         ],
     );
     out
+}
+
+/// How a swarm is, for programs and for people.
+fn state(stats: &SwarmStats) -> (&'static str, &'static str) {
+    match stats {
+        _ if stats.is_complete() => ("complete", "everyone has it"),
+        _ if stats.is_seedless() => ("seedless", "waits for a seed"),
+        _ if stats.leeches > 0 => ("active", "being downloaded"),
+        _ => ("empty", "nobody is there"),
+    }
 }
 
 fn uptime(uptime: Duration) -> String {

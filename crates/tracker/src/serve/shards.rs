@@ -150,6 +150,13 @@ impl Shards {
         }
     }
 
+    /// Has everybody come less often: see [`Store::set_stretch`].
+    pub(super) fn set_stretch(&self, percent: u32) {
+        for shard in &self.shards {
+            lock(&shard.0).set_stretch(percent);
+        }
+    }
+
     /// How many parts there are.
     pub(super) const PARTS: usize = SHARDS;
 

@@ -33,6 +33,16 @@ impl Counts {
         self.seeds + self.leeches + self.waiting
     }
 
+    /// Whether everyone has all that it wants, and somebody is there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.seeds > 0 && self.leeches + self.waiting == self.paused
+    }
+
+    /// Whether somebody wants it and nobody has it.
+    pub(super) fn is_seedless(&self) -> bool {
+        self.seeds == 0 && self.leeches + self.waiting > 0
+    }
+
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
             seeds: self.seeds + other.seeds,

@@ -103,6 +103,10 @@ pub struct Stats {
     pub leeches: u64,
     /// Leeches that wait for a seed.
     pub waiting: u64,
+    /// Swarms in which everyone has all that it wants: there are seeds, and no leech but paused ones.
+    pub complete: u64,
+    /// Swarms in which there are leeches and no seed.
+    pub seedless: u64,
     /// Announces that were answered.
     pub announces: u64,
     /// Scrapes that were answered.
@@ -124,6 +128,8 @@ impl Stats {
             seeds: self.seeds + other.seeds,
             leeches: self.leeches + other.leeches,
             waiting: self.waiting + other.waiting,
+            complete: self.complete + other.complete,
+            seedless: self.seedless + other.seedless,
             announces: self.announces + other.announces,
             scrapes: self.scrapes + other.scrapes,
             refusals: self.refusals + other.refusals,
@@ -156,6 +162,8 @@ pub struct Elsewhere {
 pub struct Store {
     pub(super) config: Config,
     pub(super) rng: Rng,
+    /// By how much intervals are longer than they would be, in per cent: see [`Store::set_stretch`].
+    stretch: u64,
     /// Of the peers' indexes.
     pub(super) key: u64,
     table: Table,
@@ -178,6 +186,7 @@ impl Store {
         Self {
             config,
             rng: Rng::new(seed),
+            stretch: 100,
             key: keys.next(),
             table: Table::new(keys.next()),
             swarms: Slab::default(),
@@ -192,6 +201,13 @@ impl Store {
     /// Goes on with other limits and times.
     pub fn set_config(&mut self, config: Config) {
         self.config = config;
+    }
+
+    /// Has everybody who has begun come less often: 100 is as it should be, 200 half as often. For a
+    /// tracker that has more to do than it wants to. Never beyond the longest interval; whoever waits for
+    /// a seed costs little and is left alone.
+    pub fn set_stretch(&mut self, percent: u32) {
+        self.stretch = u64::from(percent.max(100));
     }
 
     /// Makes a swarm known before anybody announces: it is never evicted, it is served even where
@@ -265,6 +281,7 @@ impl Store {
             now,
             config: &self.config,
             rng: &mut self.rng,
+            stretch: self.stretch,
             size: None,
             members: Members {
                 swarm,
@@ -552,29 +569,51 @@ impl Store {
         let leeches = |counts: Counts| counts.leeches + counts.waiting;
         stats.leeches = shift(stats.leeches, leeches(before), leeches(after));
         stats.waiting = shift(stats.waiting, before.waiting, after.waiting);
+        let one = |is: bool| u32::from(is);
+        let complete = |counts: Counts| one(counts.is_complete());
+        stats.complete = shift(stats.complete, complete(before), complete(after));
+        let seedless = |counts: Counts| one(counts.is_seedless());
+        stats.seedless = shift(stats.seedless, seedless(before), seedless(after));
     }
 
     #[cfg(test)]
     pub(super) fn check(&self) {
         assert_eq!(self.table.len(), self.swarms.len());
         let mut sums = (0, 0, 0);
+        let mut states = (0, 0);
         for number in 0..self.swarms.end() {
             let Some(swarm) = self.swarms.get(number) else {
                 continue;
             };
             assert_eq!(self.number(&swarm.info_hash), Some(number));
             members::check(swarm, &self.larges, self.key);
-            let stats = numbers(swarm, members::counts(swarm, &self.larges));
+            let counts = members::counts(swarm, &self.larges);
+            states.0 += u64::from(counts.is_complete());
+            states.1 += u64::from(counts.is_seedless());
+            let stats = numbers(swarm, counts);
             sums.0 += u64::from(stats.seeds);
             sums.1 += u64::from(stats.leeches);
             sums.2 += u64::from(stats.waiting);
         }
         let stats = self.stats();
         assert_eq!(sums, (stats.seeds, stats.leeches, stats.waiting));
+        assert_eq!(states, (stats.complete, stats.seedless));
     }
 }
 
 impl SwarmStats {
+    /// Whether everyone has all that it wants, and somebody is there.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.seeds > 0 && self.leeches == self.paused
+    }
+
+    /// Whether somebody wants it and nobody has it.
+    #[must_use]
+    pub fn is_seedless(&self) -> bool {
+        self.seeds == 0 && self.leeches > 0
+    }
+
     /// As a scrape says it.
     #[must_use]
     pub fn scrape(&self) -> ScrapeCounts {

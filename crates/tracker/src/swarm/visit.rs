@@ -33,6 +33,8 @@ pub(super) struct Visit<'a> {
     pub(super) now: u64,
     pub(super) config: &'a Config,
     pub(super) rng: &'a mut Rng,
+    /// By how much intervals are to be longer, in per cent.
+    pub(super) stretch: u64,
     /// Bytes of the torrent, where it was made known.
     pub(super) size: Option<u64>,
     pub(super) members: Members<'a>,
@@ -266,6 +268,8 @@ impl Visit<'_> {
             let peers = stats.seeds + stats.leeches;
             calm.max(config.shortest_interval)
                 .max(at_most(peers, config.announces_per_second))
+                .saturating_mul(self.stretch)
+                / 100
         };
         let interval = interval.min(config.longest_interval);
         self.rng.jitter(interval, config.jitter_percent)

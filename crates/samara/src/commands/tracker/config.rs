@@ -271,6 +271,8 @@ tables! {
         jitter_percent: u32 = policy().jitter_percent;
         /// Announces a second that one swarm may cost: large swarms have longer intervals.
         announces_per_second: u64 = policy().announces_per_second;
+        /// Announces a second, over HTTP and UDP together, beyond which all intervals grow.
+        wanted_rate: u64 = serve().wanted_rate;
         /// Peers handed out where a request does not say.
         default_numwant: u32 = policy().default_numwant;
         /// Most peers handed out.
@@ -441,6 +443,7 @@ impl Config {
             keys: access.keys.clone(),
             pages_for: nets(&http.pages_for),
             max_connections: http.max_connections,
+            wanted_rate: self.policy.wanted_rate,
             limits: self.limits(),
             head_timeout: http.head_timeout.0.0,
             connection_life: http.connection_life.0.0,

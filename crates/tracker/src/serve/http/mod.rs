@@ -24,7 +24,7 @@ use super::pages;
 use announce::{Scratch, announce, refused_by};
 use head::{Head, HeadError, Verb};
 use reply::{Reply, Status};
-use samara_proto::tracker::{Refusal, RetryIn, ScrapeRequest, percent_decode};
+use samara_proto::tracker::{Refusal, ScrapeRequest, percent_decode};
 use std::net::IpAddr;
 
 /// What bencode is called. Nothing better is registered, and clients do not look.
@@ -88,7 +88,7 @@ fn answer(
     match rest {
         "/announce" | "/scrape" if key.is_none() || live.keys.is_some() => {
             page.kind = BENCODE;
-            let done = admit(live, key).and_then(|()| match rest {
+            let done = live.admit(key).and_then(|()| match rest {
                 "/announce" => announce(handle, live, client, query, scratch),
                 _ => scrape(handle, query, scratch),
             });
@@ -146,23 +146,6 @@ fn answer_rubbish(error: HeadError, out: &mut Vec<u8>) {
 fn answer_giant(out: &mut Vec<u8>) {
     let reply = Reply::words(Status::HeadTooLarge).closing();
     reply.write(None, b"the request is too long\n", out);
-}
-
-/// Whether somebody with this key, or without one, may use the tracker. What is said to whom does not
-/// depend on how wrong a key is.
-fn admit(live: &Live, key: Option<&str>) -> Result<(), Refusal> {
-    let refused = |reason: &str| {
-        Err(Refusal {
-            reason: reason.into(),
-            retry_in: Some(RetryIn::Never),
-        })
-    };
-    match (&live.keys, key) {
-        (None, _) => Ok(()),
-        (Some(keys), Some(key)) if keys.admits(key) => Ok(()),
-        (Some(_), Some(_)) => refused("this tracker does not know your key: get the torrent again"),
-        (Some(_), None) => refused("this tracker is private: its address must contain your key"),
-    }
 }
 
 fn scrape(handle: &Handle, query: &str, scratch: &mut Scratch) -> Result<bool, Refusal> {

@@ -47,11 +47,16 @@ async fn a_proxy_is_asked_who_its_client_is_and_nobody_else_is() {
     assert_eq!(peers[0].addr, "192.0.2.9:1001".parse().expect("address"));
     // A proxy that does not say is told so, whoever only watches is not.
     assert_eq!(ask(proxy, &target, "").await.0, 400);
-    assert_eq!(ask(proxy, &target, "X-Forwarded-For: unknown\r\n").await.0, 400);
+    assert_eq!(
+        ask(proxy, &target, "X-Forwarded-For: unknown\r\n").await.0,
+        400
+    );
     assert_eq!(ask(proxy, "/health", "").await.0, 200);
     // 127.0.0.2 is no proxy of ours.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.2:0".parse().expect("address")).expect("binds");
+    socket
+        .bind("127.0.0.2:0".parse().expect("address"))
+        .expect("binds");
     let mut stream = socket.connect(proxy).await.expect("connects");
     let liar = format!("GET {target} HTTP/1.0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
     stream.write_all(liar.as_bytes()).await.expect("sends");
@@ -97,9 +102,18 @@ async fn a_private_tracker_serves_those_who_have_a_key_and_tells_nobody_which() 
     let body = ask(server.addr, &with(KEY), "").await.2;
     assert!(reason(&body).contains("does not know your key"));
     std::fs::write(&path, "broken\n").expect("written");
-    let error = server.handle.apply(&config).expect_err("broken").to_string();
-    assert!(error.contains("line 1") && !error.contains("broken"), "{error}");
-    let body = ask(server.addr, &with("another-key-of-some-length"), "").await.2;
+    let error = server
+        .handle
+        .apply(&config)
+        .expect_err("broken")
+        .to_string();
+    assert!(
+        error.contains("line 1") && !error.contains("broken"),
+        "{error}"
+    );
+    let body = ask(server.addr, &with("another-key-of-some-length"), "")
+        .await
+        .2;
     AnnounceReply::decode(&body).expect("the keys before stay in force");
     let _ = std::fs::remove_file(path);
 }
@@ -111,20 +125,30 @@ async fn pages_are_for_those_networks_that_may_see_them() {
         assert_eq!(get(server.addr, page).await.0, 403, "{page}");
     }
     assert_eq!(get(server.addr, "/health").await.0, 200);
-    announce(server.addr, &request(1, 0)).await.expect("answered");
+    announce(server.addr, &request(1, 0))
+        .await
+        .expect("answered");
 }
 
 #[tokio::test]
 async fn gzip_comes_where_it_was_asked_for_and_pays() {
     let server = start(|_| {});
     for n in 0..100 {
-        announce(server.addr, &request(n, u64::from(n % 2))).await.expect("answered");
+        announce(server.addr, &request(n, u64::from(n % 2)))
+            .await
+            .expect("answered");
     }
     let gzip = "Accept-Encoding: gzip, deflate\r\n";
     let metrics = ask(server.addr, "/metrics", gzip).await;
-    assert!(metrics.1.contains("Content-Encoding: gzip"), "{}", metrics.1);
+    assert!(
+        metrics.1.contains("Content-Encoding: gzip"),
+        "{}",
+        metrics.1
+    );
     let mut text = String::new();
-    flate2::read::GzDecoder::new(&*metrics.2).read_to_string(&mut text).expect("gzip");
+    flate2::read::GzDecoder::new(&*metrics.2)
+        .read_to_string(&mut text)
+        .expect("gzip");
     assert!(text.starts_with("# HELP"));
     assert!(!ask(server.addr, "/metrics", "").await.1.contains("gzip"));
     // A list of dictionaries pays, a compact one does not.
@@ -138,7 +162,9 @@ async fn gzip_comes_where_it_was_asked_for_and_pays() {
         assert_eq!(head.contains("gzip"), squeezed, "{compact:?}");
         let mut plain = Vec::new();
         if squeezed {
-            flate2::read::GzDecoder::new(&*body).read_to_end(&mut plain).expect("gzip");
+            flate2::read::GzDecoder::new(&*body)
+                .read_to_end(&mut plain)
+                .expect("gzip");
         } else {
             plain = body;
         }
@@ -157,11 +183,21 @@ async fn https_serves_and_takes_another_certificate_without_a_restart() {
         let (cert, key) = (format!("{name}.pem"), format!("{name}.key"));
         let (cert, key) = (file(&cert, ""), file(&key, ""));
         let made = std::process::Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+            ])
             .args(["-nodes", "-days", "2", "-subj", "/CN=tracker.test"])
             .args(["-addext", "subjectAltName=DNS:tracker.test"])
             .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .arg("-keyout").arg(&key).arg("-out").arg(&cert)
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert)
             .output();
         made.is_ok_and(|made| made.status.success())
             .then_some(TlsFiles { cert, key })
@@ -216,7 +252,10 @@ async fn https_serves_and_takes_another_certificate_without_a_restart() {
     assert!(talk(&two).await.is_ok());
     assert!(talk(&one).await.is_err(), "the one before");
     // A key that does not go with it leaves everything as it was.
-    let mixed = TlsFiles { cert: one.cert.clone(), key: two.key.clone() };
+    let mixed = TlsFiles {
+        cert: one.cert.clone(),
+        key: two.key.clone(),
+    };
     config.https = Some((addr, mixed));
     let error = handle.apply(&config).expect_err("does not fit").to_string();
     assert!(error.contains("does not go with the key"), "{error}");
@@ -232,7 +271,10 @@ async fn https_serves_and_takes_another_certificate_without_a_restart() {
 /// Behind a proxy that is trusted, every client has its own limit.
 #[tokio::test]
 async fn whoever_asks_too_often_is_told_and_others_are_served() {
-    let pace = |burst| Pace { per_second: 1, burst };
+    let pace = |burst| Pace {
+        per_second: 1,
+        burst,
+    };
     let server = start(|c| {
         c.proxies = vec!["127.0.0.1".parse().expect("a network")];
         c.limits = Limits {
@@ -291,7 +333,9 @@ async fn connections_of_one_network_beyond_the_limit_are_closed() {
 async fn numwant_is_honoured_in_both_forms() {
     let server = start(|_| {});
     for n in 0..60_u8 {
-        announce(server.addr, &request(n, u64::from(n % 2))).await.expect("answered");
+        announce(server.addr, &request(n, u64::from(n % 2)))
+            .await
+            .expect("answered");
     }
     for (numwant, told) in [
         ("", 50),
@@ -338,9 +382,15 @@ async fn a_v2_info_hash_in_full_and_truncated_is_one_swarm() {
     }
     for len in [0, 19, 21, 31, 33, 64] {
         let hash = "%01".repeat(len);
-        let target = format!("/announce?info_hash={hash}&peer_id={}&port=1", "a".repeat(20));
+        let target = format!(
+            "/announce?info_hash={hash}&peer_id={}&port=1",
+            "a".repeat(20)
+        );
         let (_, body) = get(server.addr, &target).await;
-        assert!(reason(&body).contains("info_hash must be 20 bytes"), "{len}");
+        assert!(
+            reason(&body).contains("info_hash must be 20 bytes"),
+            "{len}"
+        );
     }
 }
 
@@ -353,12 +403,23 @@ async fn nobody_is_told_of_an_address_that_it_cannot_reach() {
         ip: ip.parse().ok(),
         ..request(n, left)
     };
-    let members = ["10.1.1.1", "192.168.7.7", "127.0.0.5", "8.8.4.4", "2a00::1", "fd00::1"];
+    let members = [
+        "10.1.1.1",
+        "192.168.7.7",
+        "127.0.0.5",
+        "8.8.4.4",
+        "2a00::1",
+        "fd00::1",
+    ];
     for (n, ip) in (1..).zip(members) {
-        announce(server.addr, &at(n, 0, ip)).await.expect("answered");
+        announce(server.addr, &at(n, 0, ip))
+            .await
+            .expect("answered");
     }
     let told = async |n: u8, ip: &str| {
-        let reply = announce(server.addr, &at(n, 9, ip)).await.expect("answered");
+        let reply = announce(server.addr, &at(n, 9, ip))
+            .await
+            .expect("answered");
         let mut ips: Vec<String> = reply.peers.iter().map(|p| p.ip().to_string()).collect();
         ips.sort();
         ips
@@ -375,7 +436,10 @@ async fn nobody_is_told_of_an_address_that_it_cannot_reach() {
     let text = String::from_utf8_lossy(&body).into_owned();
     assert!(text.contains("6:peers636:"), "{text}");
     assert_eq!(Form::wanted(None, false), Form::Compact);
-    let zero = AnnounceRequest { port: 0, ..request(7, 0) };
+    let zero = AnnounceRequest {
+        port: 0,
+        ..request(7, 0)
+    };
     let refused = announce(server.addr, &zero).await;
     assert!(matches!(refused, Err(ReplyError::Refused(_))));
 }

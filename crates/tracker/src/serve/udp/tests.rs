@@ -456,3 +456,49 @@ fn one_packet_at_a_time_does_the_same() {
     let len = there.recv(&mut buf).expect("an answer");
     assert_eq!(&buf[..len], b"goodbye");
 }
+
+/// The key of a private tracker comes in BEP 41's option; a scrape has no place for it.
+#[test]
+fn a_private_tracker_wants_the_key_that_stands_in_the_address() {
+    let name = format!("samara-udp-keys-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, "abcdefghijklmnop-1 alice\n").expect("written");
+    let server = start("127.0.0.1:0", |c| c.keys = Some(path.clone()));
+    let _ = std::fs::remove_file(path);
+    let client = Client::new("127.0.0.1:0", server.addr);
+    let connection = client.connect();
+    let ask = |url: &str| {
+        let options = match url {
+            "" => Vec::new(),
+            url => Options::pack_url(url),
+        };
+        client.ask(&Request::Announce {
+            connection,
+            transaction: [5, 6, 7, 8],
+            announce: peer(1_000, 0),
+            options: Options::packed(&options),
+        })
+    };
+    for url in [
+        "/abcdefghijklmnop-1/announce",
+        "/abcdefghijklmnop-1/announce?x=y",
+    ] {
+        assert!(peers(ask(url)).is_empty(), "{url}");
+    }
+    for (url, words) in [
+        ("", "is private"),
+        ("/announce", "is private"),
+        ("/abcdefghijklmnop-2/announce", "does not know your key"),
+    ] {
+        match ask(url) {
+            ReplyBody::Error(refusal) => assert!(refusal.reason.contains(words), "{refusal}"),
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+    let scrape = client.ask(&Request::Scrape {
+        connection,
+        transaction: [5, 6, 7, 8],
+        hashes: Hashes::packed(&HASH.0),
+    });
+    assert!(matches!(scrape, ReplyBody::Error(_)), "{scrape:?}");
+}

@@ -234,7 +234,10 @@ impl Worker {
                 ..
             } => {
                 self.stats.scrapes += 1;
-                self.scrape(transaction, hashes, out);
+                match self.handle.admits_path(Vec::new) {
+                    Ok(()) => self.scrape(transaction, hashes, out),
+                    Err(refusal) => self.refuse(transaction, &refusal, out),
+                }
             }
         }
         Deed::Send
@@ -246,7 +249,7 @@ impl Worker {
         ip: IpAddr,
         transaction: TransactionId,
         said: &UdpAnnounce,
-        _options: Options<'_>,
+        options: Options<'_>,
         out: &mut Outbox,
     ) -> Result<(), Refusal> {
         let fits = if ip.is_ipv4() { MAX_V4 } else { MAX_V6 };
@@ -263,6 +266,7 @@ impl Worker {
             event: said.event,
             numwant: said.numwant.map(|want| want.min(fits)),
         };
+        self.handle.admits_path(|| options.url_data())?;
         let addr = SocketAddr::new(ip, said.port);
         let guard = self.handle.guard();
         guard

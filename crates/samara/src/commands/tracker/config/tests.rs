@@ -69,6 +69,7 @@ fn unusual() -> Config {
             longest_interval: span(86_400),
             jitter_percent: 11,
             announces_per_second: 12,
+            wanted_rate: 20,
             default_numwant: 13,
             max_numwant: 14,
             max_torrents: 15,
