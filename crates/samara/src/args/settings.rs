@@ -133,7 +133,8 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     // The parser's text spans several lines and ends in one; errors here are one line.
     toml::from_str(&text).map_err(|err| {
         let line = err.span().map_or(1, |span| {
-            text[..span.start.min(text.len())].lines().count().max(1)
+            let before = text.get(..span.start).unwrap_or(&text);
+            before.matches('\n').count() + 1
         });
         fail(format!("line {line}: {}", err.message().replace('\n', " ")))
     })
@@ -191,6 +192,7 @@ mod tests {
             ("listen = \"here\"", "'here' is not an address"),
             ("json = 1", "line 1"),
             ("\n\n= = =", "line 3"),
+            ("quiet = true\nuplimit = 5", "line 2"),
         ] {
             let failure = with_file(text, Common::default()).expect_err(text);
             assert_eq!(failure.exit, Exit::Usage);

@@ -122,7 +122,7 @@ impl Default for ServeConfig {
             udp_secret: None,
             udp_id_life: Duration::from_secs(120),
             policy: swarm::Config::default(),
-            // A tenth of what one core answers over UDP, half of what it answers over HTTP.
+            // A tenth of what one core answers over UDP (docs/tracker.md), so that there is room for HTTP.
             wanted_rate: 25_000,
             state: None,
             save_every: Duration::from_secs(60),

@@ -51,8 +51,8 @@ struct Dealt {
 
 impl Asker {
     /// Answers all requests that have come whole, as far as the answers may be long. Of `bytes`, the
-    /// first `looked` are known to hold no whole head.
-    fn deal(&mut self, bytes: &[u8], looked: usize, out: &mut Vec<u8>) -> Dealt {
+    /// first `looked` are known to hold no whole head. In a `hurry`, the connection ends with the last.
+    fn deal(&mut self, bytes: &[u8], looked: usize, hurry: bool, out: &mut Vec<u8>) -> Dealt {
         self.handle.refresh(&mut self.seen);
         let live = &self.seen.live;
         let from_proxy = live.is_proxy(self.socket);
@@ -80,7 +80,11 @@ impl Asker {
                     answer_giant(out);
                     (dealt.stays, dealt.linger) = (false, true);
                 }
-                Ok(head) => {
+                Ok(mut head) => {
+                    let more = rest.get(end..).unwrap_or_default();
+                    if hurry && head::end(more, 0).is_none() {
+                        head.keep_alive = false;
+                    }
                     dealt.stays = SCRATCH.with_borrow_mut(|scratch| {
                         answer(&self.handle, live, self.socket, &head, scratch, out)
                     });
@@ -120,14 +124,10 @@ where
             return Ok(());
         }
         loop {
-            let mut dealt = asker.deal(&bytes, looked, &mut out);
+            let dealt = asker.deal(&bytes, looked, hurry(), &mut out);
             looked = 0;
             if out.is_empty() {
                 break;
-            }
-            if dealt.stays && hurry() {
-                // Those of this buffer are answered; more may come over another connection.
-                dealt.stays = false;
             }
             alarm.as_mut().reset(until(&asker));
             let sent = before(alarm.as_mut(), async {
@@ -140,7 +140,9 @@ where
             sent?;
             out.clear();
             if !dealt.stays {
-                stream.shutdown().await?;
+                if before(alarm.as_mut(), stream.shutdown()).await.is_none() {
+                    return Ok(());
+                }
                 if dealt.linger {
                     let _ = timeout(LINGER, linger(&mut stream)).await;
                 }

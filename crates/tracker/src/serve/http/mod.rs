@@ -1,9 +1,8 @@
 //! The tracker over HTTP/1 (RFC 9112), as much of it as a tracker needs: GET and HEAD without bodies,
 //! connections that stay, requests that do not wait for the answer before (pipelining).
 //!
-//! It is written out here rather than taken from a library because the limits are the point, and
-//! because a request costs half as much this way (`docs/decisions/0007-own-http.md`). The parser of
-//! heads is hyper's, `httparse`.
+//! It is written out here rather than taken from a library because the limits are the point
+//! (`docs/decisions/0007-own-http.md`). The parser of heads is hyper's, `httparse`.
 
 mod announce;
 mod connection;
