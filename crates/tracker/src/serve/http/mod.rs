@@ -2,7 +2,7 @@
 //! connections that stay, requests that do not wait for the answer before (pipelining).
 //!
 //! It is written out here rather than taken from a library because the limits are the point
-//! (`docs/decisions/0007-own-http.md`). The parser of heads is hyper's, `httparse`.
+//! (`docs/decisions/0009-own-http.md`). The parser of heads is hyper's, `httparse`.
 
 mod announce;
 mod connection;
@@ -30,6 +30,7 @@ use std::net::IpAddr;
 const BENCODE: &str = "text/plain; charset=iso-8859-1";
 
 /// Answers one request into `out`; whether the connection stays. `socket` is who is at its other end.
+// long: what is asked of each page, in the order in which it is found out
 fn answer(
     handle: &Handle,
     live: &Live,

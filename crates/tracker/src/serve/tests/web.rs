@@ -173,6 +173,7 @@ async fn gzip_comes_where_it_was_asked_for_and_pays() {
     }
 }
 
+// long: one server from its first certificate to its last, and a client that knows only one of them
 #[tokio::test]
 async fn https_serves_and_takes_another_certificate_without_a_restart() {
     use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
