@@ -153,6 +153,8 @@ fn certificate(work: &Path, name: &str, ip: &str) -> (PathBuf, PathBuf) {
         ])
         .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
         .args(["-addext", &format!("subjectAltName=IP:{ip}")])
+        // rustls takes no certificate of an authority for that of a server.
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-keyout")
         .arg(&key)
         .arg("-out")
