@@ -9,6 +9,8 @@ need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need aria2c aria2
 need transmission-daemon transmission-daemon
 need transmission-remote transmission-cli
+need redis-server redis-server
+need redis-cli redis-tools
 need ip iproute2
 need curl curl
 need openssl openssl

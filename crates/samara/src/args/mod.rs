@@ -10,6 +10,7 @@ pub use units::{Rate, Size, Span};
 
 pub use crate::commands::tracker::config::Format as LogFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use samara_tracker::serve::SharedAddress;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -264,6 +265,10 @@ pub struct Tracker {
     /// Keep the swarms in this file: written every minute and at the end, read at the start
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// Share the swarms with other trackers through Redis or Valkey: redis://HOST, redis+sentinel://HOST,HOST/NAME
+    /// or redis+cluster://HOST,HOST
+    #[arg(long, value_name = "URL")]
+    pub shared: Option<SharedAddress>,
     /// Serve only the info-hashes in this file, one a line
     #[arg(long, value_name = "FILE")]
     pub allow: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use super::http::{ProxyHeader, TlsError, TlsFiles};
 use super::keys::KeysError;
+use super::shared::SharedAddress;
 use crate::guard::{Limits, Net};
 use crate::swarm;
 use std::error::Error;
@@ -84,6 +85,8 @@ pub struct ServeConfig {
     /// How often it is written; also when the server ends. By estimate, not by measurement, a million
     /// swarms cost a quarter of a second of one core and 64 MB of disk.
     pub save_every: Duration,
+    /// A store in which several trackers behind one name share their swarms; `None` for none.
+    pub shared: Option<SharedAddress>,
     /// Determines who is told of whom; `None` draws one.
     pub seed: Option<u64>,
     /// Whose `ip=` is believed.
@@ -126,6 +129,7 @@ impl Default for ServeConfig {
             wanted_rate: 25_000,
             state: None,
             save_every: Duration::from_secs(60),
+            shared: None,
             seed: None,
             trust_ip: TrustIp::Never,
             proxies: Vec::new(),

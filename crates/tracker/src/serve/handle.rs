@@ -7,6 +7,7 @@ use super::keys::{self, Keys};
 use super::live::{Live, LiveCell, Seen};
 use super::load::Load;
 use super::shards::Shards;
+use super::shared::{self, SharedStats};
 use super::udp::{Board, UdpStats};
 use crate::guard::{Guard, GuardStats};
 use crate::swarm::{Stats, SwarmStats};
@@ -15,6 +16,7 @@ use samara_proto::InfoHash;
 use samara_proto::tracker::{Refusal, RetryIn, percent_encode};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -76,6 +78,8 @@ struct Shared {
     /// Whether there are keys, so that nobody has to ask for them.
     is_private: AtomicBool,
     ending: AtomicBool,
+    /// How sharing goes, where swarms are shared.
+    sharing: Option<Arc<shared::Board>>,
     /// Announces that were turned away before the store saw them.
     denied: AtomicU64,
     /// Held by whoever writes the state.
@@ -105,6 +109,10 @@ impl Handle {
             is_open: AtomicBool::new(true),
             is_private: AtomicBool::new(config.keys.is_some()),
             ending: AtomicBool::new(false),
+            sharing: config
+                .shared
+                .is_some()
+                .then(|| Arc::new(shared::Board::new())),
             denied: AtomicU64::new(0),
             saving: Mutex::default(),
             start: Instant::now(),
@@ -166,11 +174,7 @@ impl Handle {
 
     /// Whether a swarm may be announced to.
     pub(super) fn admits(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
-        if self.0.is_open.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let access = Arc::clone(&lock(&self.0.access));
-        if access.admits(info_hash) {
+        if self.admits_quietly(info_hash) {
             return Ok(());
         }
         self.0.denied.fetch_add(1, Ordering::Relaxed);
@@ -178,6 +182,12 @@ impl Handle {
             reason: "this tracker does not serve this torrent".into(),
             retry_in: Some(RetryIn::Never),
         })
+    }
+
+    /// The same, and nobody is told.
+    pub(super) fn admits_quietly(&self, info_hash: &InfoHash) -> bool {
+        self.0.is_open.load(Ordering::Acquire)
+            || Arc::clone(&lock(&self.0.access)).admits(info_hash)
     }
 
     /// Whether the tracker may be used with the address that a client has, where only some may: for UDP,
@@ -192,9 +202,24 @@ impl Handle {
         self.see().live.admit(keys::split(path).0)
     }
 
-    /// Whether it answers, and does not end.
+    /// Whether it answers, knows what others know, and does not end.
     pub(super) fn is_ready(&self) -> bool {
-        !self.0.ending.load(Ordering::Relaxed)
+        let sharing = self.0.sharing.as_ref();
+        !self.0.ending.load(Ordering::Relaxed) && sharing.is_none_or(|board| board.is_ready())
+    }
+
+    /// Begins to share the swarms, if there is where.
+    pub(super) fn share(&self, config: &ServeConfig) -> io::Result<Option<shared::Running>> {
+        let place = config.shared.as_ref().zip(self.0.sharing.as_ref());
+        place
+            .map(|(address, board)| shared::start(address, config, self, board))
+            .transpose()
+    }
+
+    /// How sharing the swarms with other trackers goes; `None` where they are not shared.
+    #[must_use]
+    pub fn shared_stats(&self) -> Option<SharedStats> {
+        self.0.sharing.as_ref().map(|board| board.stats())
     }
 
     pub(super) fn set_ending(&self) {

@@ -24,6 +24,7 @@ mod live;
 mod load;
 mod pages;
 mod shards;
+mod shared;
 mod snapshot;
 pub(crate) mod udp;
 
@@ -35,6 +36,7 @@ pub use config::{FileError, ServeConfig, ServeError, TrustIp};
 pub use handle::{Handle, MAX_FILES};
 pub use http::{ProxyHeader, TlsError, TlsFiles};
 pub use keys::{KeysError, MAX_COUNTED, MAX_KEY, MAX_KEYS, MIN_KEY};
+pub use shared::{AddressError, SharedAddress, SharedStats};
 pub use snapshot::{Restored, SnapshotError};
 pub use udp::UdpStats;
 
@@ -149,6 +151,13 @@ impl Server {
                 return;
             }
         };
+        let sharing = match handle.share(&config) {
+            Ok(running) => running,
+            Err(error) => {
+                tracing::error!(%error, "the tracker cannot start its threads");
+                return;
+            }
+        };
         tracing::info!(%local_addr, ?https_addr, ?udp_addrs, "tracker listens");
         let (stop, stopping) = watch::channel(());
         let front = Front {
@@ -189,6 +198,8 @@ impl Server {
         while listening.join_next().await.is_some() {}
         // Threads look every 200 ms whether they should end.
         drop(udp);
+        // What was announced until now is told.
+        let _ = tokio::task::spawn_blocking(move || drop(sharing)).await;
         saver.last().await;
         tracing::info!(%local_addr, "tracker ends");
     }

@@ -39,6 +39,13 @@ pub(super) fn status(handle: &Handle) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
     }
+    if let Some(shared) = handle.shared_stats() {
+        let _ = writeln!(
+            page,
+            "<tr><th>Shared store</th><td>{}</td></tr>",
+            shared.words()
+        );
+    }
     page.push_str("</table>\n");
     let named = handle.named();
     if !named.is_empty() {
@@ -110,9 +117,12 @@ pub(super) fn stats_json(handle: &Handle) -> String {
          \"interval_percent\":{stretch},\"peers\":{},\"seeds\":{seeds},\
          \"leeches\":{leeches},\"waiting\":{waiting},\"downloaded\":{downloaded},\
          \"announces\":{announces},\"scrapes\":{scrapes},\"refusals\":{refusals},\
-         \"evictions\":{evictions},\"torrents\":[{}]}}\n",
+         \"evictions\":{evictions},\"shared\":{},\"torrents\":[{}]}}\n",
         handle.uptime().as_secs(),
         seeds + leeches,
+        handle
+            .shared_stats()
+            .map_or_else(|| "null".into(), |shared| shared.json()),
         torrents.join(","),
     )
 }
@@ -241,6 +251,9 @@ pub(super) fn metrics(handle: &Handle) -> String {
             ),
         ],
     );
+    if let Some(shared) = handle.shared_stats() {
+        shared.metrics(&mut out);
+    }
     out
 }
 

@@ -5,7 +5,7 @@
 //! are on all parts together, so that a part may hold as much as it likes while the whole has room.
 
 use crate::swarm::{
-    Announce, Answer, Config, Elsewhere, SavedSwarm, Sink, Stats, Store, SwarmStats, mix,
+    Announce, Answer, Config, Elsewhere, News, SavedSwarm, Sink, Stats, Store, SwarmStats, mix,
 };
 use samara_proto::InfoHash;
 use samara_proto::tracker::{Refusal, ScrapeReply};
@@ -169,6 +169,26 @@ impl Shards {
     pub(super) fn restore(&self, now: u64, since: u64, saved: &SavedSwarm<'_>) -> u64 {
         self.with(&saved.info_hash, |store, elsewhere| {
             store.restore(now, since, saved, elsewhere)
+        })
+    }
+
+    /// Notes up to `room` news in each part from now on: see [`Store::tell`].
+    pub(super) fn tell(&self, room: usize) {
+        for shard in &self.shards {
+            lock(&shard.0).tell(room);
+        }
+    }
+
+    /// Takes the news of all parts; how many were lost.
+    pub(super) fn take_news(&self, out: &mut Vec<News>) -> u64 {
+        let take = |shard: &Shard| lock(&shard.0).take_news(out);
+        self.shards.iter().map(take).sum()
+    }
+
+    /// Takes note of what another tracker tells: see [`Store::learn`].
+    pub(super) fn learn(&self, now: u64, news: &News) -> bool {
+        self.with(&news.info_hash, |store, elsewhere| {
+            store.learn(now, news, elsewhere)
         })
     }
 

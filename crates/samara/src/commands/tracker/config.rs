@@ -4,10 +4,10 @@
 use crate::args::{self, Span, read_toml};
 use crate::exit::{Exit, Failure};
 use samara_tracker::guard::{Limits, Net, Pace};
-use samara_tracker::serve::{ProxyHeader, ServeConfig, TlsFiles, TrustIp};
+use samara_tracker::serve::{ProxyHeader, ServeConfig, SharedAddress, TlsFiles, TrustIp};
 use samara_tracker::swarm;
 use serde::{Deserialize, Deserializer, de};
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -21,6 +21,33 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Said<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         text.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// A secret of 16 bytes, as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret([u8; 16]);
+
+impl FromStr for Secret {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
+        let number = number.ok_or("a secret is 32 hexadecimal digits")?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+impl Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
     }
 }
 
@@ -211,6 +238,9 @@ tables! {
         workers: u16 = 0;
         /// How long a connection id is accepted, at least. BEP 15 says two minutes. (restart)
         id_life: Said<Span> = Said(Span(serve().udp_id_life));
+        /// What connection ids are made with: 32 hexadecimal digits that nobody else knows (openssl rand -hex 16
+        /// prints some), drawn at the start if there are none. Trackers behind one name need the same. (restart)
+        secret: Option<Said<Secret>> = None, "\"8b1a9953c4611296a827abf8c47804d7\"";
     }
     /// What outlives the process.
     State state {
@@ -218,6 +248,10 @@ tables! {
         file: Option<PathBuf> = None, "\"/var/lib/samara-tracker/tracker.state\"";
         /// How often it is written: what a crash may lose. (restart)
         save_every: Said<Span> = Said(Span(serve().save_every));
+        /// A Redis or Valkey in which several trackers behind one name share their swarms: redis://HOST,
+        /// redis+sentinel://HOST,HOST/NAME or redis+cluster://HOST,HOST, each with [USER:PASSWORD@], [:PORT],
+        /// [/DATABASE] and [?prefix=WORD]. The password is not printed. Each needs the same udp.secret. (restart)
+        shared: Option<Said<SharedAddress>> = None, "\"redis://10.0.0.5\"";
     }
     /// Who may use it, and whose word is taken. The files are read again at SIGHUP.
     Access access {
@@ -346,6 +380,7 @@ impl Config {
             udp,
             workers,
             state,
+            shared,
             allow,
             deny,
             keys,
@@ -364,6 +399,7 @@ impl Config {
         config.https.key = tls_key.or(config.https.key);
         config.udp.workers = workers.unwrap_or(config.udp.workers);
         config.state.file = state.or(config.state.file);
+        config.state.shared = shared.map(Said).or(config.state.shared);
         config.access.allow = allow.or(config.access.allow);
         config.access.deny = deny.or(config.access.deny);
         config.access.keys = keys.or(config.access.keys);
@@ -434,9 +470,11 @@ impl Config {
                 workers => workers.into(),
             },
             udp_id_life: udp.id_life.0.0,
+            udp_secret: udp.secret.map(|secret| secret.0.0),
             policy: self.policy(),
             state: state.file.clone(),
             save_every: state.save_every.0.0,
+            shared: state.shared.clone().map(|shared| shared.0),
             trust_ip: access.trust_ip.0,
             proxies: nets(&access.proxies),
             proxy_header: access.proxy_header.0,

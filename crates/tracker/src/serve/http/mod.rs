@@ -59,7 +59,7 @@ fn answer(
     match path {
         "/health" => return words(Status::Ok, "ok\n"),
         "/ready" if handle.is_ready() => return words(Status::Ok, "ready\n"),
-        "/ready" => return words(Status::Ending, "ending\n"),
+        "/ready" => return words(Status::Ending, "not ready\n"),
         _ => {}
     }
     let client = if live.is_proxy(socket) {

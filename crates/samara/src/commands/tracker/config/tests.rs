@@ -39,10 +39,18 @@ fn unusual() -> Config {
             listen: vec![addr("0.0.0.0:1"), addr("[::]:2")],
             workers: 3,
             id_life: span(300),
+            secret: Some(Said(
+                "00112233445566778899aabbccddeefF"
+                    .parse()
+                    .expect("a secret"),
+            )),
         },
         state: State {
             file: path("/state"),
             save_every: Said(Span(Duration::from_millis(1_500))),
+            shared: Some(Said(
+                "redis+cluster://a:1,b:2?prefix=p".parse().expect("a store"),
+            )),
         },
         access: Access {
             allow: path("allow"),
