@@ -142,7 +142,7 @@ impl Index {
         self.hosts[host as usize & self.mask()].into()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn used(&self) -> usize {
         self.used
     }

@@ -383,6 +383,28 @@ impl Members<'_> {
         (looked, gone, rest)
     }
 
+    /// Whether a newcomer at `place` would fit without anybody making room for it.
+    pub(super) fn has_room(
+        &mut self,
+        now: u64,
+        place: &Place,
+        config: &Config,
+        rng: &mut Rng,
+    ) -> bool {
+        let (tick, key) = (Tick::at(now), self.key);
+        let limit = config.max_peers_per_address;
+        let crowd = with_pool!(
+            self,
+            place,
+            |pool, record| match record.scope() {
+                Scope::Loopback => None,
+                _ => pool.crowd(record, limit, tick, rng, key),
+            },
+            None
+        );
+        crowd.is_none() && (self.counts().all() as usize) < config.max_peers_per_torrent
+    }
+
     /// Makes room for one more peer, if the limits ask for it or the tracker is `full`; how many had
     /// to go (0 to 2).
     pub(super) fn make_room(
@@ -625,7 +647,7 @@ pub(super) fn release(swarm: &Swarm, larges: &mut Slab<Large>) {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn check(swarm: &Swarm, larges: &Slab<Large>, key: u64) {
     fn check<R: Record>(pool: &impl Pool<R>, key: u64) {
         for (at, record) in pool.all().iter().enumerate() {

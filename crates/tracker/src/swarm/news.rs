@@ -127,8 +127,15 @@ impl Store {
             },
         };
         let number = match self.number(&news.info_hash) {
+            Some(number)
+                if self.is_full(elsewhere)
+                    && self.is_empty(number)
+                    && self.make_room(elsewhere, false).is_err() =>
+            {
+                return false;
+            }
             Some(number) => number,
-            None if self.config.registered_only || self.make_room(elsewhere).is_err() => {
+            None if self.config.registered_only || self.make_room(elsewhere, true).is_err() => {
                 return false;
             }
             None => self.add(news.info_hash, now),

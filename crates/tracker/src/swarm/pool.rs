@@ -652,7 +652,7 @@ impl<R: Record> Pool<R> for Heap<R> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<R> Heap<R> {
     pub(super) fn check_index(&self) {
         if let Some(index) = &self.index {

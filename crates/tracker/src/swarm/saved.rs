@@ -163,6 +163,9 @@ impl Store {
             key,
         };
         let before = members.counts();
+        // Two parts of a damaged snapshot may be about one swarm.
+        let most = self.config.max_peers_per_torrent as u64;
+        let room = room.min(most.saturating_sub(u64::from(before.all())));
         let mut back = 0;
         for (addr, role, meta, left) in saved.peers() {
             let place = Place::new(addr);

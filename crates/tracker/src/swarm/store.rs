@@ -260,7 +260,13 @@ impl Store {
         let stopped = announce.event == Event::Stopped;
         check_address(SocketAddr::new(source, announce.port), stopped)?;
         let number = match self.number(&announce.info_hash) {
-            Some(number) => number,
+            Some(number) => {
+                // Where there are others, the newcomer takes the place of one of them.
+                if !stopped && self.is_full(elsewhere) && self.is_empty(number) {
+                    self.make_room(elsewhere, false)?;
+                }
+                number
+            }
             None if self.config.registered_only => {
                 return Err(Refusal {
                     reason: "this tracker does not serve this torrent".into(),
@@ -269,7 +275,7 @@ impl Store {
             }
             None if stopped => return Ok(self.goodbye(SwarmStats::default())),
             None => {
-                self.make_room(elsewhere)?;
+                self.make_room(elsewhere, true)?;
                 self.add(announce.info_hash, now)
             }
         };
@@ -290,8 +296,8 @@ impl Store {
             },
         };
         let before = visit.members.counts();
-        let full = || {
-            let here = self.stats.seeds + self.stats.leeches;
+        let full = |coming: u64| {
+            let here = self.stats.seeds + self.stats.leeches + coming;
             here + elsewhere.peers >= self.config.max_peers as u64
         };
         let mut change = Change::default();
@@ -527,15 +533,30 @@ impl Store {
         self.count(counts, Counts::default());
     }
 
-    /// Makes room for one more swarm, if the limit asks for it: of a few, the one that matters least
-    /// and was touched least recently. If none of them is empty or has a single peer, the tracker is
-    /// full with real work, and says so. The same when there are too many peers in all.
-    pub(super) fn make_room(&mut self, elsewhere: Elsewhere) -> Result<(), Refusal> {
-        let peers = self.stats.seeds + self.stats.leeches + elsewhere.peers;
+    /// Whether there are as many peers in all as there may be.
+    pub(super) fn is_full(&self, elsewhere: Elsewhere) -> bool {
+        self.held().peers + elsewhere.peers >= self.config.max_peers as u64
+    }
+
+    pub(super) fn is_empty(&self, number: u32) -> bool {
+        let swarm = self.swarms.get(number);
+        swarm.is_some_and(|swarm| members::counts(swarm, &self.larges).all() == 0)
+    }
+
+    /// Makes room for the first peer of a swarm, which may be a new one, if the limits ask for it: of a
+    /// few swarms, the one that matters least and was touched least recently goes. If none of them is
+    /// empty or has a single peer, the tracker is full with real work, and says so. When it is peers
+    /// that there are too many of, an empty swarm is no help.
+    pub(super) fn make_room(
+        &mut self,
+        elsewhere: Elsewhere,
+        new_swarm: bool,
+    ) -> Result<(), Refusal> {
         let swarms = self.swarms.len() as u64 + elsewhere.swarms;
         let has_number = self.swarms.len() < table::MOST;
         let has_room = swarms < self.config.max_torrents as u64;
-        if has_number && has_room && peers < self.config.max_peers as u64 {
+        let full = self.is_full(elsewhere);
+        if !full && (!new_swarm || has_number && has_room) {
             return Ok(());
         }
         let end = self.swarms.end();
@@ -545,7 +566,8 @@ impl Store {
                 let swarm = self.swarms.get(number)?;
                 let peers = members::counts(swarm, &self.larges).all();
                 let small = peers <= 1 && !swarm.registered();
-                small.then_some((peers, swarm.touched, number))
+                let helps = peers == 1 || !full;
+                (small && helps).then_some((peers, swarm.touched, number))
             })
             .min();
         let Some((_, _, number)) = victim else {
@@ -576,8 +598,10 @@ impl Store {
         stats.seedless = shift(stats.seedless, seedless(before), seedless(after));
     }
 
-    #[cfg(test)]
-    pub(super) fn check(&self) {
+    /// Panics if the books do not balance.
+    #[cfg(any(test, fuzzing))]
+    #[doc(hidden)]
+    pub fn check(&self) {
         assert_eq!(self.table.len(), self.swarms.len());
         let mut sums = (0, 0, 0);
         let mut states = (0, 0);

@@ -133,7 +133,7 @@ impl Table {
         self.used -= 1;
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.used
     }

@@ -82,7 +82,7 @@ impl Visit<'_> {
         &mut self,
         announce: &Announce,
         source: IpAddr,
-        full: impl Fn() -> bool,
+        full: impl Fn(u64) -> bool,
         change: &mut Change,
         sink: &mut impl Sink,
     ) -> Answer {
@@ -100,7 +100,7 @@ impl Visit<'_> {
         if known.is_none() {
             change.evicted = self
                 .members
-                .make_room(now, &place, full(), self.config, self.rng);
+                .make_room(now, &place, full(0), self.config, self.rng);
         }
         let done = match announce.left {
             Some(left) => left == 0,
@@ -139,7 +139,8 @@ impl Visit<'_> {
             self.changed();
         }
         let other = other_half(announce, source);
-        let also = other.map(|addr| self.admit_other(addr, role));
+        let coming = u64::from(known.is_none()).saturating_sub(change.evicted);
+        let also = other.and_then(|addr| self.admit_other(addr, role, || full(coming)));
         let stats = self.numbers();
         let open = stats.seeds > 0 || self.config.allow_seedless;
         let interval = self.interval(role, &stats);
@@ -197,8 +198,14 @@ impl Visit<'_> {
         announce.downloaded > 0 || announce.left.is_some_and(less)
     }
 
-    /// The peer's address in the other family; where it stands.
-    fn admit_other(&mut self, addr: SocketAddr, role: Role) -> (Place, usize) {
+    /// The peer's address in the other family; where it stands. A second address is let in where there is
+    /// room: nobody is evicted for it.
+    fn admit_other(
+        &mut self,
+        addr: SocketAddr,
+        role: Role,
+        full: impl Fn() -> bool,
+    ) -> Option<(Place, usize)> {
         let place = Place::new(addr);
         let at = match self.members.find(&place) {
             Some((_, meta, at)) => {
@@ -207,9 +214,16 @@ impl Visit<'_> {
                 }
                 self.members.set_role(&place, at, role)
             }
+            None if full()
+                || !self
+                    .members
+                    .has_room(self.now, &place, self.config, self.rng) =>
+            {
+                return None;
+            }
             None => self.members.insert(&place, role),
         };
-        (place, at)
+        Some((place, at))
     }
 
     /// For how long it is expected. One that has come when it was told to is expected to do so
