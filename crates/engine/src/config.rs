@@ -9,6 +9,10 @@ pub struct Config {
     /// Connections at once. Legout et al. 2006 saw 80 in the mainline client; with 200 a random graph
     /// of a few thousand peers stays connected with room to spare.
     pub peers_max: usize,
+    /// Connections at once from one address, or one IPv6 /64. An office behind one NAT has so many peers in
+    /// one swarm; whoever takes on many identities gets no more than a sixth of the places. Private and
+    /// loopback addresses are exempt: many machines are behind them, and nobody far away.
+    pub peers_per_address: usize,
     /// We dial while there are fewer connections than this (mainline: 40 initiated), so that
     /// newcomers find room.
     pub peers_wanted: usize,
@@ -73,6 +77,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             peers_max: 200,
+            peers_per_address: 32,
             peers_wanted: 60,
             dials_max: 30,
             upload_slots: 2,

@@ -31,6 +31,9 @@ pub enum PeerFault {
     CorruptPiece,
     /// It sent a block that differs from the right one: proven when the piece was good later.
     CorruptBlock,
+    /// It took back a piece that it had claimed: nobody loses pieces that were verified, so that one of the
+    /// two was a lie.
+    ClaimTakenBack,
     /// It was part of too many failed pieces, though which block was bad is not proven.
     ManyCorruptPieces,
     /// It is us.
@@ -72,8 +75,56 @@ impl PeerFault {
             | Self::Silent => Sanction::Disconnect,
             Self::CorruptPiece
             | Self::CorruptBlock
+            | Self::ClaimTakenBack
             | Self::ManyCorruptPieces
             | Self::OurOwnPeerId => Sanction::Ban,
+        }
+    }
+}
+
+/// What a ban rests on, kept so that whoever is banned, or runs the machine, can check it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It gave every block of this piece, and the piece fails its checksum.
+    Piece {
+        /// The piece.
+        piece: u32,
+    },
+    /// It gave this block, and the piece that passed its checksum later has another.
+    Block {
+        /// The piece.
+        piece: u32,
+        /// Number of the block in it.
+        block: u32,
+        /// Digest of what it gave.
+        gave: u64,
+        /// Digest of what is right.
+        right: u64,
+    },
+    /// It claimed this piece, and said later that it has not got it.
+    Claim {
+        /// The piece.
+        piece: u32,
+    },
+    /// The fault speaks for itself.
+    Itself,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Piece { piece } => write!(f, "all of piece {piece} came from it"),
+            Self::Block {
+                piece,
+                block,
+                gave,
+                right,
+            } => write!(
+                f,
+                "block {block} of piece {piece} was {gave:016x}, {right:016x} is right"
+            ),
+            Self::Claim { piece } => write!(f, "piece {piece}"),
+            Self::Itself => f.write_str("the connection itself"),
         }
     }
 }
@@ -94,6 +145,7 @@ impl fmt::Display for PeerFault {
             Self::BadExtension => "sent an extension message that cannot be read",
             Self::CorruptPiece => "sent a piece that fails its checksum",
             Self::CorruptBlock => "sent a block that was proven wrong",
+            Self::ClaimTakenBack => "took back a piece that it had claimed to have",
             Self::ManyCorruptPieces => "took part in too many failed pieces",
             Self::OurOwnPeerId => "is this very client",
             Self::Duplicate => "is connected already",

@@ -17,7 +17,7 @@
 //!    with the transport; answers may be added up.
 //! 7. [`Input::Tick`] is said when the deadline has come. Saying it early does no harm.
 
-use crate::fault::PeerFault;
+use crate::fault::{PeerFault, Proof};
 use crate::rng::Seed;
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
@@ -332,6 +332,8 @@ pub enum Event {
         addr: SocketAddr,
         /// What it did.
         fault: PeerFault,
+        /// What shows it.
+        proof: Proof,
     },
     /// A piece is here, verified and written.
     PieceVerified {

@@ -11,6 +11,9 @@ mod candidates;
 mod choker;
 pub mod config;
 pub mod fault;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod io;
 pub mod metadata;
 mod peer;
@@ -21,7 +24,7 @@ pub mod time;
 mod torrent;
 
 pub use config::Config;
-pub use fault::{PeerFault, Sanction};
+pub use fault::{PeerFault, Proof, Sanction};
 pub use io::{
     Announce, AnnounceEvent, Answer, Deadline, Event, FilesOutcome, Goodbye, Input, Output,
     Outputs, PeerKey, Phase, PieceOutcome, Reason, SeedGoal, Snapshot, Spec, TrackerKey,

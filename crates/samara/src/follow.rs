@@ -127,7 +127,9 @@ impl<'a> Follower<'a> {
                     .at(done);
             }
             TorrentEvent::Ready { have, pieces } => self.on_ready(have, pieces),
-            TorrentEvent::PeerBanned { addr, fault } => self.on_banned(addr, &fault.to_string()),
+            TorrentEvent::PeerBanned { addr, fault, proof } => {
+                self.on_banned(addr, &format!("{fault} ({proof})"));
+            }
             TorrentEvent::PieceRejected { piece, peers } => self.on_rejected(piece, &peers),
             TorrentEvent::TrackerAnswered {
                 url,

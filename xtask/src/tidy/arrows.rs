@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// A crate, and the crates of the workspace that it may use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("samara-proto", &[]),
     ("samara-engine", &["samara-proto"]),
     ("samara-tracker", &["samara-proto"]),
@@ -31,6 +31,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
         ],
     ),
     ("samara-load", &["samara-proto"]),
+    (
+        "samara-fuzz",
+        &["samara-engine", "samara-tracker", "samara-proto"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -9,7 +9,7 @@ const ENGINE: &str = "crates/engine/src/";
 /// What every room may use.
 const GROUND_FLOOR: [&str; 6] = ["time", "rng", "fault", "io", "config", "collections"];
 /// Who may use everything.
-const CONDUCTORS: [&str; 2] = ["torrent", "lib"];
+const CONDUCTORS: [&str; 3] = ["torrent", "lib", "fuzz"];
 
 pub fn check(sources: &[Source]) -> Vec<Finding> {
     let engine: Vec<&Source> = sources

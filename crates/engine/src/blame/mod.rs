@@ -5,6 +5,7 @@
 //! (*smart ban*, as libtorrent does with checksums). A peer that merely shared a bad piece with a
 //! liar is never banned for it.
 
+use crate::fault::Proof;
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,15 +56,25 @@ impl Blame {
         None
     }
 
-    /// A piece is good. Returns who gave wrong blocks of it before.
-    pub(crate) fn good(&mut self, piece: u32, digests: &[u64]) -> BTreeSet<SocketAddr> {
+    /// A piece is good. Returns who gave wrong blocks of it before, with one of them as proof.
+    pub(crate) fn good(&mut self, piece: u32, digests: &[u64]) -> BTreeMap<SocketAddr, Proof> {
         let versions = self.failed.remove(&piece).unwrap_or_default();
-        versions
-            .iter()
-            .flat_map(|version| version.iter().zip(digests))
-            .filter(|((_, was), is)| was != *is)
-            .filter_map(|((giver, _), _)| *giver)
-            .collect()
+        let mut guilty = BTreeMap::new();
+        for version in &versions {
+            for (block, ((giver, was), is)) in (0..).zip(version.iter().zip(digests)) {
+                if let Some(giver) = giver
+                    && was != is
+                {
+                    guilty.entry(*giver).or_insert(Proof::Block {
+                        piece,
+                        block,
+                        gave: *was,
+                        right: *is,
+                    });
+                }
+            }
+        }
+        guilty
     }
 }
 
@@ -91,7 +102,13 @@ mod tests {
         );
         assert!(blame.remembers(3));
         let guilty = blame.good(3, &[10, 20, 30]);
-        assert_eq!(guilty.into_iter().map(Some).collect::<Vec<_>>(), [addr(2)]);
+        let proof = Proof::Block {
+            piece: 3,
+            block: 1,
+            gave: 99,
+            right: 20,
+        };
+        assert_eq!(guilty, BTreeMap::from([(addr(2).expect("one"), proof)]));
         assert!(blame.good(3, &[10, 20, 30]).is_empty());
     }
 

@@ -2,7 +2,7 @@
 
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use samara_proto::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,7 +186,7 @@ impl Candidates {
             self.banned_addrs.extend(listens);
             self.banned_ids.extend(id);
         } else {
-            self.banned_ips.insert(addr.ip());
+            self.banned_ips.insert(network(addr.ip()));
         }
         for addr in [Some(addr), listens].into_iter().flatten() {
             self.end_dial(addr);
@@ -196,7 +196,7 @@ impl Candidates {
 
     /// Whether the peer is banned.
     pub(crate) fn is_banned(&self, addr: SocketAddr, id: Option<PeerId>) -> bool {
-        self.banned_ips.contains(&addr.ip())
+        self.banned_ips.contains(&network(addr.ip()))
             || self.banned_addrs.contains(&addr)
             || id.is_some_and(|id| self.banned_ids.contains(&id))
     }
@@ -212,10 +212,18 @@ impl Candidates {
 }
 
 /// Whether many hosts may be behind one address of this kind.
-fn is_shared(ip: IpAddr) -> bool {
-    match ip {
+pub(crate) fn is_shared(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// What one host can have as many addresses of as it likes: an IPv4 address, or an IPv6 /64.
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -291,6 +299,9 @@ mod tests {
         c.ban(public, None, Some(PeerId([1; 20])));
         assert!(c.is_banned("8.8.8.8:2000".parse().expect("valid"), None));
         assert!(!c.is_banned(addr(0x0909_0909), Some(PeerId([1; 20]))));
+        c.ban("[2a00:1:2:3::1]:1".parse().expect("valid"), None, None);
+        assert!(c.is_banned("[2a00:1:2:3:4::5]:6".parse().expect("valid"), None));
+        assert!(!c.is_banned("[2a00:1:2:4::1]:1".parse().expect("valid"), None));
         let local: SocketAddr = "127.0.0.1:50000".parse().expect("valid");
         let listens: SocketAddr = "127.0.0.1:6881".parse().expect("valid");
         c.ban(local, Some(listens), Some(PeerId([2; 20])));

@@ -82,6 +82,12 @@ impl Choker {
         self.slots + self.optimistic_slots
     }
 
+    /// Slots that are given by merit.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn regular_slots(&self) -> usize {
+        self.slots
+    }
+
     /// Adds a slot while nobody who is served waits for us (the uplink is not full), takes one away as
     /// soon as most of them do: with few slots a piece is whole, and passed on, early.
     pub(crate) fn adapt(&mut self, served: usize, waiting: usize) {

@@ -34,6 +34,8 @@ pub(crate) struct Peer {
     pub(crate) listens: Option<SocketAddr>,
     /// The first message decides who has what (BEP 3, 6).
     pub(crate) told_pieces: bool,
+    /// It has said once what it has, whole: from then on it can only have more.
+    pub(crate) told_whole: bool,
     pub(crate) has: Bitfield,
     /// It came with everything: counted as a seed by the picker, not piece by piece.
     pub(crate) counted_as_seed: bool,
@@ -100,6 +102,7 @@ impl Peer {
             ut_metadata: None,
             listens: outgoing.then_some(addr),
             told_pieces: false,
+            told_whole: false,
             has: Bitfield::empty(pieces),
             counted_as_seed: false,
             useful: 0,

@@ -149,7 +149,7 @@ impl Bands {
         self.swap(place, (first + rng.below(width)) as usize);
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn check(&self) {
         assert_eq!(self.starts.last().copied(), Some(self.order.len() as u32));
         assert!(

@@ -408,9 +408,28 @@ impl Picker {
         givers
     }
 
-    #[cfg(test)]
+    /// Whether `who` was asked for `span` and may still send it.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_asked(&self, who: PeerKey, span: Span) -> bool {
+        let partial = self.partials.get(&span.piece);
+        partial.is_some_and(|partial| partial.is_asked(span.block(), who))
+    }
+
+    /// Panics unless so many seeds were counted, and so many other holders of every piece.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn check_holders(&self, seeds: usize, holders: impl Fn(u32) -> usize) {
+        assert_eq!(self.seeds as usize, seeds);
+        for piece in 0..self.geometry.pieces() {
+            let counted = usize::from(self.bands.available(piece));
+            assert_eq!(counted, holders(piece), "holders of piece {piece}");
+        }
+    }
+
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn check(&self) {
         self.bands.check();
+        let in_memory = self.partials.len() + self.verifying.len();
+        assert!(in_memory <= self.limits.pieces_in_memory.max(2));
         for piece in 0..self.geometry.pieces() {
             let places = [
                 self.have.get(piece),

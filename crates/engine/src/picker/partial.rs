@@ -146,7 +146,13 @@ impl Partial {
         self.blocks.iter().map(|block| block.giver).collect()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_asked(&self, index: u32, who: PeerKey) -> bool {
+        let block = self.blocks.get(index as usize);
+        block.is_some_and(|block| block.asked.contains(&Some(who)))
+    }
+
+    #[cfg(any(test, fuzzing))]
     pub(super) fn check(&self) {
         let free = self
             .blocks

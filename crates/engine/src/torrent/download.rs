@@ -1,7 +1,7 @@
 //! Requests, blocks, pieces, whole files.
 
 use super::Torrent;
-use crate::fault::PeerFault;
+use crate::fault::{PeerFault, Proof};
 use crate::io::{Event, Goodbye, Output, Outputs, PeerKey, Phase, PieceOutcome};
 use crate::peer::Asked;
 use crate::picker::Received;
@@ -255,8 +255,8 @@ impl Torrent {
             }
             self.send(now, key, Message::Have(piece), out);
         }
-        for addr in guilty {
-            self.ban(now, addr, PeerFault::CorruptBlock, out);
+        for (addr, proof) in guilty {
+            self.ban(now, addr, (PeerFault::CorruptBlock, proof), out);
         }
         if self.picker.have().is_full() && self.phase == Phase::Downloading {
             self.start_checking(out);
@@ -273,7 +273,8 @@ impl Torrent {
         };
         out.push(Output::Event(event));
         if let Some(culprit) = self.blame.failed(piece, &givers, digests) {
-            self.ban(now, culprit, PeerFault::CorruptPiece, out);
+            let proof = Proof::Piece { piece };
+            self.ban(now, culprit, (PeerFault::CorruptPiece, proof), out);
         }
         self.refill = true;
     }

@@ -1,7 +1,7 @@
 //! What a peer says.
 
 use super::Torrent;
-use crate::fault::PeerFault;
+use crate::fault::{PeerFault, Proof};
 use crate::io::{Goodbye, Outputs, PeerKey, Phase};
 use crate::time::Instant;
 use bytes::Bytes;
@@ -84,6 +84,14 @@ impl Torrent {
             Err(fault) => return self.on_fault(now, key, fault, out),
         };
         if peer.told_pieces {
+            let lost = peer.has.iter().find(|&piece| !bits.get(piece));
+            if let Some(piece) = lost
+                && peer.told_whole
+            {
+                let (addr, fault) = (peer.addr, PeerFault::ClaimTakenBack);
+                return self.ban(now, addr, (fault, Proof::Claim { piece }), out);
+            }
+            peer.told_whole = true;
             // aria2 sends a bitfield in place of many haves whenever it is the shorter of the two
             // (DefaultBtInteractive::checkHave). Pieces are only ever added by it.
             let fresh: Vec<u32> = bits.iter().filter(|&piece| !peer.has.get(piece)).collect();
@@ -93,6 +101,7 @@ impl Torrent {
             return;
         }
         peer.told_pieces = true;
+        peer.told_whole = true;
         let ours = self.picker.have().words();
         let useful = bits
             .words()

@@ -13,6 +13,8 @@
 //! | `swarm` | trackers, the goal of seeding, leaving |
 //! | `status` | deadlines and numbers for people |
 
+#[cfg(any(test, fuzzing))]
+mod check;
 mod download;
 mod messages;
 mod peers;
@@ -26,7 +28,7 @@ use crate::blame::Blame;
 use crate::candidates::Candidates;
 use crate::choker::Choker;
 use crate::config::Config;
-use crate::fault::PeerFault;
+use crate::fault::{PeerFault, Proof};
 use crate::io::{
     Event, FilesOutcome, Goodbye, Input, Output, Outputs, PeerKey, Phase, Spec, TrackerKey,
 };
@@ -274,7 +276,7 @@ impl Torrent {
             Sanction::Disconnect => self.hang_up(now, key, Goodbye::Fault(fault), out),
             Sanction::Ban => {
                 if let Some(addr) = self.peers.get(&key).map(|peer| peer.addr) {
-                    self.ban(now, addr, fault, out);
+                    self.ban(now, addr, (fault, Proof::Itself), out);
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! Connections: who comes, who goes, whom to dial.
 
 use super::{DEPARTED_MAX, Identity, Torrent};
-use crate::fault::PeerFault;
+use crate::candidates;
+use crate::fault::{PeerFault, Proof};
 use crate::io::{Event, Goodbye, Output, Outputs, PeerKey, Phase};
 use crate::peer::Peer;
 use crate::time::{Duration, Instant};
@@ -108,6 +109,13 @@ impl Torrent {
                 return Some(Goodbye::Fault(PeerFault::Duplicate));
             }
             self.hang_up(now, twin, Goodbye::Fault(PeerFault::Duplicate), out);
+        }
+        let crowd = self
+            .peers
+            .values()
+            .filter(|peer| candidates::network(peer.addr.ip()) == candidates::network(addr.ip()));
+        if !candidates::is_shared(addr.ip()) && crowd.count() >= self.config.peers_per_address {
+            return Some(Goodbye::Surplus);
         }
         let full = self.peers.len() >= self.config.peers_max;
         (full && !self.shed_useless(now, out)).then_some(Goodbye::Surplus)
@@ -290,13 +298,13 @@ impl Torrent {
         &mut self,
         now: Instant,
         addr: SocketAddr,
-        fault: PeerFault,
+        (fault, proof): (PeerFault, Proof),
         out: &mut Outputs,
     ) {
         let identity = self.identities.get(&addr).copied();
         let (id, listens) = (identity.map(|i| i.id), identity.and_then(|i| i.listens));
         self.candidates.ban(addr, listens, id);
-        out.push(Output::Event(Event::PeerBanned { addr, fault }));
+        out.push(Output::Event(Event::PeerBanned { addr, fault, proof }));
         let banned = self.peers.iter().filter(|(_, peer)| {
             peer.addr == addr || self.candidates.is_banned(peer.addr, Some(peer.id))
         });

@@ -1,7 +1,7 @@
 //! What a torrent tells its user, and how it ends.
 
 use crate::error::NodeError;
-use samara_engine::PeerFault;
+use samara_engine::{PeerFault, Proof};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,6 +48,8 @@ pub enum TorrentEvent {
         addr: SocketAddr,
         /// What it did.
         fault: PeerFault,
+        /// What shows it: piece, block, digests.
+        proof: Proof,
     },
     /// A piece is here, verified and written.
     PieceVerified {

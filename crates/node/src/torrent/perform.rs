@@ -8,7 +8,7 @@ use crate::workers::Job;
 use samara_disk::check::{CheckError, Control, Outcome as FileOutcome, check_files, verify_some};
 use samara_disk::store::Store;
 use samara_engine::{
-    Announce, Answer, Event, FilesOutcome, Input, Output, PeerFault, PeerKey, TrackerKey,
+    Announce, Answer, Event, FilesOutcome, Input, Output, PeerFault, PeerKey, Proof, TrackerKey,
 };
 use samara_proto::{Bitfield, InfoHash, Span};
 use std::net::SocketAddr;
@@ -185,7 +185,7 @@ impl Driver {
         let told = match event {
             Event::PeerConnected { addr } => TorrentEvent::PeerConnected { addr },
             Event::PeerGone { addr, fault } => TorrentEvent::PeerGone { addr, fault },
-            Event::PeerBanned { addr, fault } => banned(addr, fault),
+            Event::PeerBanned { addr, fault, proof } => banned(addr, fault, proof),
             Event::PieceVerified { piece } => TorrentEvent::PieceVerified { piece },
             Event::PieceRejected { piece, peers } => TorrentEvent::PieceRejected { piece, peers },
             Event::TrackerWarning(text) => TorrentEvent::TrackerWarning(text),
@@ -233,9 +233,9 @@ impl Driver {
     }
 }
 
-fn banned(addr: SocketAddr, fault: PeerFault) -> TorrentEvent {
-    tracing::info!(%addr, "banned: it {fault}");
-    TorrentEvent::PeerBanned { addr, fault }
+fn banned(addr: SocketAddr, fault: PeerFault, proof: Proof) -> TorrentEvent {
+    tracing::info!(%addr, "banned: it {fault} ({proof})");
+    TorrentEvent::PeerBanned { addr, fault, proof }
 }
 
 /// Whole files against their hashes; `None` if it was told to stop. A file that is wrong has its pieces

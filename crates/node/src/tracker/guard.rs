@@ -1,6 +1,6 @@
-//! Which addresses a redirect may lead to.
+//! Where a tracker's address, or a redirect, may lead.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Whether an address can be reached from everywhere, as far as addresses say.
 pub(crate) fn is_global(ip: IpAddr) -> bool {
@@ -35,12 +35,57 @@ fn is_global_v6(ip: Ipv6Addr) -> bool {
         || ip.is_multicast()
         || unique_local
         || link_local
-        || ip.to_ipv4().is_some_and(|v4| !is_global_v4(v4)))
+        || ip.to_ipv4().is_some_and(|v4| !is_global_v4(v4))
+        || embedded_v4(ip).is_some_and(|v4| !is_global_v4(v4)))
+}
+
+/// The IPv4 address that a translator would go on to: NAT64 (RFC 6052) and 6to4 (RFC 3056).
+fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, .., y, z] = ip.segments();
+    let join = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match (a, b) {
+        (0x64, 0xff9b) => Some(join(y, z)),
+        (0x2002, _) => Some(join(b, c)),
+        _ => None,
+    }
+}
+
+/// Whether a tracker may be asked at `path`. Torrents come from strangers, and programs on this machine do
+/// what a GET says without asking who says it: there, only what looks like a tracker is asked.
+pub(crate) fn may_ask(path_and_query: &str, addrs: &[SocketAddr]) -> bool {
+    let path = path_and_query.split('?').next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let tracker = last.starts_with("announce") || last.starts_with("scrape");
+    let here = |addr: &SocketAddr| {
+        let ip = addr.ip().to_canonical();
+        ip.is_loopback() || ip.is_unspecified()
+    };
+    tracker || !addrs.iter().any(here)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attack_20_a_torrent_cannot_make_us_ask_other_programs_of_this_machine() {
+        let at = |text: &str| [text.parse::<SocketAddr>().expect("an address")];
+        for addr in [
+            "127.0.0.1:9091",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]:80",
+            "0.0.0.0:80",
+        ] {
+            assert!(
+                !may_ask("/transmission/rpc?method=torrent-add", &at(addr)),
+                "{addr}"
+            );
+            assert!(!may_ask("/?announce", &at(addr)), "{addr}");
+            assert!(may_ask("/announce?key=1", &at(addr)), "{addr}");
+            assert!(may_ask("/key/scrape.php", &at(addr)), "{addr}");
+        }
+        assert!(may_ask("/tracker.php", &at("8.8.8.8:80")));
+    }
 
     #[test]
     fn what_is_global() {
@@ -64,6 +109,10 @@ mod tests {
             "fd00::1",
             "::ffff:127.0.0.1",
             "::ffff:192.168.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "2002:7f00:1::1",
+            "2002:c0a8:1::1",
         ] {
             assert!(!global(text), "{text}");
         }

@@ -183,6 +183,9 @@ async fn fetch<T>(
     addrs: &[SocketAddr],
     read: impl FnOnce(&[u8]) -> Result<T, ReplyError>,
 ) -> Result<T, String> {
+    if !guard::may_ask(url.path_and_query(), addrs) {
+        return Err("it is on this machine, and only /announce and /scrape are asked here".into());
+    }
     let reply = http.get(url, addrs, MAX_REPLY).await.map_err(|e| e.0)?;
     match read(&reply.body) {
         Err(error @ ReplyError::Refused(_)) => Err(error.to_string()),

@@ -172,7 +172,8 @@ impl Info {
             .chain(self.hash_v2.map(InfoHash::from))
     }
 
-    /// Bytes of all files, padding left out.
+    /// Bytes of all files, without the padding at the ends of pieces. (Padding that ends elsewhere, which only
+    /// strange v1 torrents have, is fetched as data are, and counted here.)
     #[must_use]
     pub fn total(&self) -> u64 {
         self.geometry.data_total()

@@ -1,6 +1,7 @@
 //! Engines under test: joined by perfect pipes (`pipes`), or alone and told facts by hand (`alone`, `line`, `turns`).
 
 mod alone;
+mod attacks;
 mod line;
 mod pipes;
 mod trouble;
