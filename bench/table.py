@@ -60,7 +60,7 @@ def cell(rows):
     """Median of the last finishes, and of the copies that the seed sent."""
     if not rows: return "-"
     late = [r for r in rows if r["done"] < r["n"] or r["intact"] < r["n"]]
-    if late: return f"{late[0]['intact']} of {late[0]['n']} in {20 + 4 * late[0]['bound']:.0f} s"
+    if late: return f"{late[0]['done']} of {late[0]['n']} in {20 + 4 * late[0]['bound']:.0f} s"
     middle = lambda key: statistics.median(r[key] for r in rows)
     return f"{middle('last'):.1f} s ({middle('efficiency'):.2f}; {middle('copies'):.2f})"
 

@@ -3,7 +3,7 @@
 //! A piece is of use to the swarm when it is whole: only then can it be passed on. So the uplink is not shared out
 //! block by block among all that are served. They stand in a line; whoever is first gets a whole piece as fast as the
 //! uplink carries it, then it goes to the end. The others get what the first cannot take. In the simulator's swarm with
-//! uplinks of 5 to 80 Mbit/s this raises the efficiency from 0.84 to 0.88.
+//! uplinks of 5 to 80 Mbit/s this raises the efficiency from 0.84 to 0.87.
 //!
 //! What is handed to transports cannot be taken back by a cancel or a choke, and our own requests to a peer wait behind it:
 //! together they hold [`SHARE`] of a second, and each no more than [`crate::peer::Peer::serve_window`].
