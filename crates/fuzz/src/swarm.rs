@@ -133,8 +133,9 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             }
         }
         // What the operator registers is not counted against strangers.
-        let limit = config.max_torrents + registered.len();
-        books(&store, (limit, config.max_peers), exact.then_some(&model));
+        let swarms = config.max_torrents + registered.len();
+        let peers = config.max_peers + registered.len();
+        books(&store, (swarms, peers), exact.then_some(&model));
     }
     Ok(())
 }

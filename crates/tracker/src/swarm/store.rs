@@ -540,7 +540,10 @@ impl Store {
 
     pub(super) fn is_empty(&self, number: u32) -> bool {
         let swarm = self.swarms.get(number);
-        swarm.is_some_and(|swarm| members::counts(swarm, &self.larges).all() == 0)
+        swarm.is_some_and(|swarm| {
+            // A registered swarm is served all the same.
+            !swarm.registered() && members::counts(swarm, &self.larges).all() == 0
+        })
     }
 
     /// Makes room for the first peer of a swarm, which may be a new one, if the limits ask for it: of a
