@@ -16,6 +16,7 @@ need curl curl
 need openssl openssl
 need unshare util-linux
 need python3 python3
+need opentracker opentracker
 need cc gcc
 lt=${LT_PY:-target/lt/bin/python}
 if ! "$lt" -c 'import libtorrent' 2>/dev/null; then

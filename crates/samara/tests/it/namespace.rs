@@ -40,6 +40,20 @@ impl Namespace {
         space
     }
 
+    /// Adds 2001:db8:88::1 to ::9 to the loopback, and a way to everywhere: Transmission uses IPv6 only
+    /// where it seems to lead out.
+    pub fn add_ipv6(&self) {
+        for last in 1..=9 {
+            let address = format!("{}/128", Self::address_v6(last));
+            ip(&["-n", &self.0, "addr", "add", &address, "dev", "lo", "nodad"]);
+        }
+        ip(&["-n", &self.0, "-6", "route", "add", "default", "dev", "lo"]);
+    }
+
+    pub fn address_v6(last: u8) -> String {
+        format!("2001:db8:88::{last}")
+    }
+
     pub fn address(last: u8) -> String {
         format!("10.88.0.{last}")
     }

@@ -129,10 +129,12 @@ fn aria2(job: &Job<'_>, hook: &Path, seed: bool) -> Process {
     command
         .arg(format!("--dir={}", job.content.display()))
         .arg(format!("--listen-port={}", job.port))
+        .arg(format!("--dht-listen-port={}", job.port))
         .arg(format!("--on-bt-download-complete={}", hook.display()));
     command.args([
         "--no-conf=true",
-        "--enable-dht=false",
+        // Without it there are no UDP trackers; nobody is known to ask in it.
+        "--enable-dht=true",
         "--enable-dht6=false",
         "--bt-enable-lpd=false",
         "--disable-ipv6=true",

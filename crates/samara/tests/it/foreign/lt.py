@@ -9,7 +9,7 @@ import libtorrent as lt
 
 torrent, folder, port, mark = sys.argv[1:5]
 session = lt.session({
-    "listen_interfaces": f"0.0.0.0:{port}",
+    "listen_interfaces": f"0.0.0.0:{port},[::]:{port}",
     "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
     "enable_outgoing_utp": False, "enable_incoming_utp": False,
     "in_enc_policy": int(lt.enc_policy.disabled), "out_enc_policy": int(lt.enc_policy.disabled),

@@ -6,6 +6,7 @@
 //! are exchanged with libtorrent.
 
 mod clients;
+mod udp;
 
 use super::data::{assert_same, folder, noise, tree, write};
 use super::namespace::Namespace;
@@ -63,10 +64,13 @@ impl Scene {
     }
 
     fn seed(&self) -> Process {
-        let listen = format!("{}:6881", Namespace::address(2));
+        self.seed_at(&format!("{}:6881", Namespace::address(2)))
+    }
+
+    fn seed_at(&self, listen: &str) -> Process {
         let seed = Process::start(
             self.space
-                .samara(["--json", "--listen", &listen, "seed", "--seed", "forever"])
+                .samara(["--json", "--listen", listen, "seed", "--seed", "forever"])
                 .arg(&self.torrent)
                 .arg("--data")
                 .arg(self.source()),
@@ -77,11 +81,14 @@ impl Scene {
     }
 
     fn get(&self, host: u8, flags: &[&str]) -> (PathBuf, Process) {
+        self.get_at(&format!("{}:6881", Namespace::address(host)), host, flags)
+    }
+
+    fn get_at(&self, listen: &str, host: u8, flags: &[&str]) -> (PathBuf, Process) {
         let into = self.work.path().join(format!("samara-{host}"));
-        let listen = format!("{}:6881", Namespace::address(host));
         let get = Process::start(
             self.space
-                .samara(["--json", "--listen", &listen, "get"])
+                .samara(["--json", "--listen", listen, "get"])
                 .arg(&self.torrent)
                 .arg("-o")
                 .arg(&into)
