@@ -3,10 +3,17 @@
 //! Tiers are tried in order, the trackers of a tier in an order shuffled once; one that answers moves
 //! to the front of its tier, and nothing further is asked in that round (BEP 12). When none answers,
 //! the round begins again after a pause that doubles.
+//!
+//! While no tracker has answered at all, we know nobody: then the next one is asked when the last has
+//! been silent for a moment, and who answers first is the round's. Both may still answer.
 
 use crate::io::{AnnounceEvent, Answer, TrackerKey};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
+
+/// A tracker that has been silent for this long is not waited for, while none has answered. A good one
+/// answers within 1 s; UDP would ask again after 15 s only (BEP 15).
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// First pause after a round in which no tracker answered.
 const RETRY_MIN: Duration = Duration::from_secs(2);
@@ -45,6 +52,10 @@ pub(crate) struct Announcer {
     at: (usize, usize),
     next: Instant,
     in_flight: Option<(TrackerKey, AnnounceEvent)>,
+    /// When that one was asked.
+    asked_at: Instant,
+    /// Asked before it, and silent until now. Each tracker is here or in flight once at most.
+    silent: Vec<(TrackerKey, AnnounceEvent)>,
     /// What is to be told next besides the numbers.
     event: AnnounceEvent,
     /// Trackers that know of us.
@@ -81,6 +92,8 @@ impl Announcer {
             at: (0, 0),
             next,
             in_flight: None,
+            asked_at: now,
+            silent: Vec::new(),
             event: AnnounceEvent::Started,
             joined: Vec::new(),
             failures: 0,
@@ -97,10 +110,36 @@ impl Announcer {
     /// When the next announce is due.
     pub(crate) fn next(&self) -> Instant {
         if self.in_flight.is_some() {
+            let waits = self.last_answer.is_some() || self.following().is_none();
+            if waits {
+                Instant::NEVER
+            } else {
+                self.asked_at + PATIENCE
+            }
+        } else if self.current().is_none() {
+            // All were asked, and some of them may still answer.
             Instant::NEVER
         } else {
             self.next
         }
+    }
+
+    fn current(&self) -> Option<TrackerKey> {
+        self.tiers.get(self.at.0)?.get(self.at.1).copied()
+    }
+
+    /// The place after the present one.
+    fn following(&self) -> Option<(usize, usize)> {
+        let (tier, place) = self.at;
+        if place + 1 < self.tiers.get(tier).map_or(0, Vec::len) {
+            Some((tier, place + 1))
+        } else {
+            (tier + 1 < self.tiers.len()).then_some((tier + 1, 0))
+        }
+    }
+
+    fn is_silent(&self, key: TrackerKey) -> bool {
+        self.silent.iter().any(|(silent, _)| *silent == key)
     }
 
     /// Rounds in a row that nobody answered.
@@ -115,10 +154,20 @@ impl Announcer {
 
     /// Takes the announce that is due, if one is.
     pub(crate) fn take(&mut self, now: Instant) -> Option<(TrackerKey, AnnounceEvent)> {
-        if self.in_flight.is_some() || self.next > now {
+        if self.next() > now {
             return None;
         }
-        let key = *self.tiers.get(self.at.0)?.get(self.at.1)?;
+        if let Some(silent) = self.in_flight.take() {
+            self.silent.push(silent);
+            self.at = self.following()?;
+        }
+        while self.current().is_some_and(|key| self.is_silent(key)) {
+            self.try_next(now);
+            if self.next() > now {
+                return None;
+            }
+        }
+        let key = self.current()?;
         // A tracker that has not heard of us is told that we start, whatever else is to be said.
         let event = if self.joined.contains(&key) {
             self.event
@@ -126,26 +175,38 @@ impl Announcer {
             AnnounceEvent::Started
         };
         self.in_flight = Some((key, event));
+        self.asked_at = now;
         self.in_flight
     }
 
     /// A tracker answered, or did not.
     pub(crate) fn answered(&mut self, now: Instant, key: TrackerKey, answer: Option<&Answer>) {
-        let Some((asked, event)) = self.in_flight.filter(|(asked, _)| *asked == key) else {
+        let current = self.in_flight.take_if(|(asked, _)| *asked == key);
+        let late = self.silent.iter().position(|(asked, _)| *asked == key);
+        let late = late.map(|place| self.silent.remove(place));
+        let Some((_, event)) = current.or(late) else {
             return;
         };
-        self.in_flight = None;
         let Some(answer) = answer else {
-            self.try_next(now);
+            let all_asked = self.in_flight.is_none() && self.current().is_none();
+            if current.is_some() || (all_asked && self.silent.is_empty()) {
+                self.try_next(now);
+            }
             return;
         };
-        if !self.joined.contains(&asked) {
-            self.joined.push(asked);
+        if !self.joined.contains(&key) {
+            self.joined.push(key);
         }
-        if let Some(tier) = self.tiers.get_mut(self.at.0)
-            && self.at.1 < tier.len()
+        if current.is_none() && self.last_answer.is_some() {
+            // Another one was quicker, and the round is over.
+            return;
+        }
+        self.silent.extend(self.in_flight.take());
+        let mut tiers = self.tiers.iter_mut();
+        if let Some(tier) = tiers.find(|tier| tier.contains(&key))
+            && let Some(place) = tier.iter().position(|other| *other == key)
         {
-            tier[..=self.at.1].rotate_right(1);
+            tier[..=place].rotate_right(1);
         }
         self.at = (0, 0);
         self.failures = 0;
@@ -171,11 +232,10 @@ impl Announcer {
     }
 
     fn try_next(&mut self, now: Instant) {
-        let (tier, place) = self.at;
-        if place + 1 < self.tiers.get(tier).map_or(0, Vec::len) {
-            self.at = (tier, place + 1);
-        } else if tier + 1 < self.tiers.len() {
-            self.at = (tier + 1, 0);
+        if let Some(next) = self.following() {
+            self.at = next;
+        } else if self.last_answer.is_none() && !self.silent.is_empty() {
+            self.at = (self.tiers.len(), 0);
         } else {
             self.at = (0, 0);
             self.failures += 1;
@@ -186,7 +246,8 @@ impl Announcer {
 
     /// The download is complete: that is to be told at once.
     pub(crate) fn completed(&mut self, now: Instant) {
-        if self.event == AnnounceEvent::Periodic || self.in_flight.is_some() {
+        let asked = self.in_flight.is_some() || !self.silent.is_empty();
+        if self.event == AnnounceEvent::Periodic || asked {
             self.event = AnnounceEvent::Completed;
         }
         if self.has_trackers() {
@@ -207,21 +268,24 @@ impl Announcer {
     pub(crate) fn leave(&mut self) -> Vec<Parting> {
         self.next = Instant::NEVER;
         let in_flight = self.in_flight.take();
-        if let Some((key, _)) = in_flight
-            && !self.joined.contains(&key)
-        {
-            // Its answer is not here yet, but it may know of us already.
-            self.joined.push(key);
-        }
         // What was still to be told is told to the tracker that would have been told next.
         let to_tell = self.event == AnnounceEvent::Completed;
         let whom = in_flight.map(|(key, _)| key).or_else(|| {
             let order = self.tiers.iter().flatten();
             order.copied().find(|key| self.joined.contains(key))
         });
+        let mut asked = core::mem::take(&mut self.silent);
+        asked.extend(in_flight);
+        let whom = whom.or_else(|| asked.first().map(|(key, _)| *key));
+        for (key, _) in &asked {
+            // Its answer is not here yet, but it may know of us already.
+            if !self.joined.contains(key) {
+                self.joined.push(*key);
+            }
+        }
         let parting = |tracker| {
-            let asked = in_flight.filter(|(key, _)| *key == tracker);
-            let telling = asked.is_some_and(|(_, event)| event == AnnounceEvent::Completed);
+            let asked = asked.iter().find(|(key, _)| *key == tracker);
+            let telling = asked.is_some_and(|(_, event)| *event == AnnounceEvent::Completed);
             let is_told = to_tell && Some(tracker) == whom;
             Parting {
                 tracker,
@@ -370,6 +434,108 @@ mod tests {
             place: 1 - key.place,
         };
         a.answered(at(0), other, Some(&answer(5)));
-        assert_eq!(a.next(), Instant::NEVER, "the first is still under way");
+        assert_eq!(a.take(at(2)), None, "the first is still under way");
+    }
+
+    #[test]
+    fn a_silent_tracker_is_not_waited_for_until_one_has_answered() {
+        let mut a = announcer(&[1, 2]);
+        let (first, _) = a.take(at(0)).expect("due");
+        assert_eq!(a.next(), at(3));
+        let (second, event) = a.take(at(3)).expect("the next tier");
+        assert_eq!((second.tier, event), (1, AnnounceEvent::Started));
+        assert_eq!(a.take(at(5)), None);
+        let (third, _) = a.take(at(6)).expect("the last");
+        assert_eq!(a.next(), Instant::NEVER);
+        // Neither the failure of one that was passed by nor an early one ends the round.
+        a.answered(at(7), second, None);
+        assert_eq!(a.next(), Instant::NEVER);
+        a.answered(at(8), third, Some(&answer(100)));
+        assert_eq!(a.next(), at(108));
+        // A late answer counts as one, and changes nothing of what was agreed.
+        a.completed(at(9));
+        assert_eq!(a.take(at(9)), Some((third, AnnounceEvent::Completed)));
+        a.answered(at(10), third, Some(&answer(100)));
+        a.answered(at(11), first, Some(&answer(5)));
+        assert_eq!(a.next(), at(110));
+        assert_eq!(a.take(at(110)), Some((first, AnnounceEvent::Periodic)));
+        assert_eq!(a.next(), Instant::NEVER, "peers are known: no haste");
+        let told: Vec<_> = a.leave().iter().map(|parting| parting.tracker).collect();
+        assert_eq!(told, [third, first]);
+    }
+
+    #[test]
+    fn who_was_passed_by_may_be_the_first_to_answer() {
+        let mut a = announcer(&[2]);
+        let (first, _) = a.take(at(0)).expect("due");
+        let (second, _) = a.take(at(3)).expect("due");
+        a.answered(at(4), first, Some(&answer(50)));
+        assert_eq!(a.next(), at(54));
+        a.answered(at(5), second, None);
+        assert_eq!(a.next(), at(54));
+        assert_eq!(a.failures(), 0);
+        assert_eq!(a.take(at(54)), Some((first, AnnounceEvent::Periodic)));
+    }
+
+    #[test]
+    fn a_round_has_failed_when_the_last_of_it_has() {
+        let mut a = announcer(&[1, 1]);
+        let (first, _) = a.take(at(0)).expect("due");
+        let (second, _) = a.take(at(3)).expect("due");
+        a.answered(at(4), second, None);
+        assert_eq!((a.next(), a.failures()), (Instant::NEVER, 0));
+        a.answered(at(20), first, None);
+        assert_eq!((a.next(), a.failures()), (at(24), 1));
+        assert_eq!(a.take(at(24)).map(|(key, _)| key), Some(first));
+    }
+
+    #[test]
+    fn completion_while_all_are_silent_is_told_when_one_answers_or_on_leaving() {
+        for answers in [true, false] {
+            let mut a = announcer(&[1, 1]);
+            let (first, _) = a.take(at(0)).expect("due");
+            let (second, _) = a.take(at(3)).expect("due");
+            a.answered(at(4), second, None);
+            a.completed(at(5));
+            assert_eq!(a.take(at(5)), None);
+            if answers {
+                a.answered(at(6), first, Some(&answer(50)));
+                assert_eq!(a.take(at(6)), Some((first, AnnounceEvent::Completed)));
+            } else {
+                let parting = Parting {
+                    tracker: first,
+                    completed: true,
+                    wait: true,
+                };
+                assert_eq!(a.leave(), [parting]);
+            }
+        }
+    }
+
+    /// Whatever the order of answers: each tracker is asked by one at a time, and it never stalls.
+    #[test]
+    fn any_order_of_answers_keeps_it_going() {
+        for seed in 0..500 {
+            let mut rng = Rng::new(Seed(seed), "any order");
+            let mut a = announcer(&[2, 1, 2]);
+            let (mut now, mut under_way) = (at(0), Vec::new());
+            for _ in 0..200 {
+                if let Some((key, _)) = a.take(now) {
+                    assert!(!under_way.contains(&key), "seed {seed}: asked twice");
+                    under_way.push(key);
+                } else if !under_way.is_empty() && (a.next() == Instant::NEVER || rng.below(2) == 0)
+                {
+                    let key = under_way.swap_remove(rng.below(under_way.len() as u32) as usize);
+                    let answer = answer(u64::from(rng.below(5)));
+                    a.answered(now, key, (rng.below(3) == 0).then_some(&answer));
+                } else {
+                    assert_ne!(a.next(), Instant::NEVER, "seed {seed}: stalled");
+                    now = now.max(a.next());
+                }
+                if rng.below(20) == 0 {
+                    a.completed(now);
+                }
+            }
+        }
     }
 }
