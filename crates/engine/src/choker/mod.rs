@@ -204,7 +204,10 @@ impl Choker {
         standings: &[Standing],
     ) -> BTreeSet<PeerKey> {
         self.optimistic.clear();
-        let recent = period.times(2);
+        // A turn ends because newcomers push the oldest out: one in two rounds of three, so after one and a half rounds
+        // for each slot. Within that time it does not matter whether a peer waits: all requests of a slow one may be with
+        // its transport. (With two rounds here, slow leeches had half of the others' time.)
+        let recent = period.times(2 * self.slots() as u64);
         let mut order: Vec<(&Standing, u64)> = standings
             .iter()
             .filter(|standing| standing.interested)
@@ -366,7 +369,8 @@ mod tests {
                     standing.unchoked_at = Some(now);
                 }
                 standing.unchoked = unchoked;
-                standing.waiting = unchoked;
+                // Of every other one the transport has taken all requests.
+                standing.waiting = unchoked && standing.peer.0.is_multiple_of(2);
                 service[standing.peer.0 as usize] += u32::from(unchoked);
             }
         }
