@@ -18,6 +18,7 @@ pub mod io;
 pub mod metadata;
 mod peer;
 mod picker;
+pub mod record;
 mod reveal;
 pub mod rng;
 pub mod time;

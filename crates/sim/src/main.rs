@@ -1,13 +1,21 @@
 //! Runs swarms from seed numbers: `samara-sim --seed N [--hosts N] [--scenario NAME] [--runs N]`.
 
+mod sweep;
+
+use samara_engine::Instant;
 use samara_sim::World;
 use samara_sim::checkers::Log;
+use samara_sim::published::{PARTS, Size, TABLE_HEAD};
+use samara_sim::replay::replay;
 use samara_sim::report::{HEAD, plot};
-use samara_sim::scenario::{Checks, NAMES, Scenario, drawn, named};
+use samara_sim::scenario::{Checks, HostSpec, NAMES, Scenario, drawn, named};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: samara-sim [--seed N] [--scenario NAME] [--hosts N] [--runs N] [options]
+       samara-sim --sweep N [--seed FIRST]
+       samara-sim --suite published [--full]
+       samara-sim replay FILE [--verbose]
 
   --seed N         all randomness grows from N (default 1)
   --scenario NAME  a setting with a name (default: one drawn from the seed)
@@ -18,6 +26,9 @@ usage: samara-sim [--seed N] [--scenario NAME] [--hosts N] [--runs N] [options]
   --light          sums only, no message is checked: for large swarms
   --set KEY=VALUE  a number of the engine's settings (repeatable; see below)
   --list           the settings with a name
+  --sweep N        drawn worlds of N seeds on all cores: a table of what was wrong, with the seeds
+  --suite NAME     published: figures of the literature beside ours, as a table; --full: in full size
+  replay FILE      a recording (samara_engine::record), told to the engine again; --verbose: every line
 
 keys of --set: slots, slots_max, optimistic, peers, wanted, pipeline_min, pipeline_max,
   rechoke_min_ms, rechoke_max_ms, rechokes, window_min_kib, window_max_kib, endgame, random_first,
@@ -32,6 +43,11 @@ struct Options {
     log: Option<u32>,
     light: bool,
     set: Vec<String>,
+    sweep: Option<u64>,
+    suite: Option<String>,
+    full: bool,
+    replay: Option<String>,
+    verbose: bool,
 }
 
 fn main() -> ExitCode {
@@ -64,6 +80,11 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         log: None,
         light: false,
         set: Vec::new(),
+        sweep: None,
+        suite: None,
+        full: false,
+        replay: None,
+        verbose: false,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -75,6 +96,11 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("plot") => options.plot = Some(parser.value()?.string()?),
             Long("log") => options.log = Some(parser.value()?.parse()?),
             Long("light") => options.light = true,
+            Long("sweep") => options.sweep = Some(parser.value()?.parse()?),
+            Long("suite") => options.suite = Some(parser.value()?.string()?),
+            Long("full") => options.full = true,
+            Long("verbose") => options.verbose = true,
+            Value(word) if word == "replay" => options.replay = Some(parser.value()?.string()?),
             Long("set") => options.set.push(parser.value()?.string()?),
             Long("list") => {
                 for (name, about) in NAMES {
@@ -93,6 +119,15 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
 }
 
 fn go(options: &Options) -> Result<bool, String> {
+    if let Some(count) = options.sweep {
+        return Ok(sweep::sweep(options.seed, count, options.hosts));
+    }
+    if let Some(name) = &options.suite {
+        return suite(name, options.full);
+    }
+    if let Some(path) = &options.replay {
+        return play(path, options.verbose);
+    }
     let mut right = true;
     if options.runs > 1 {
         println!("{HEAD}");
@@ -136,6 +171,39 @@ fn go(options: &Options) -> Result<bool, String> {
     Ok(right)
 }
 
+fn suite(name: &str, full: bool) -> Result<bool, String> {
+    if name != "published" {
+        return Err(format!("no suite is called {name}; there is `published`"));
+    }
+    let size = if full { Size::Full } else { Size::Quick };
+    println!("{TABLE_HEAD}");
+    let mut right = true;
+    for part in PARTS {
+        for row in part(size) {
+            right &= row.holds;
+            println!("{row}");
+        }
+    }
+    Ok(right)
+}
+
+/// Tells a recording to the engine again. The one file that is ever read.
+#[allow(clippy::disallowed_methods)]
+fn play(path: &str, verbose: bool) -> Result<bool, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+    let played = replay(&bytes, |now, input, outputs| {
+        if verbose {
+            println!("{:>14.6} {input:?}", now.as_nanos() as f64 / 1e9);
+            outputs
+                .iter()
+                .for_each(|output| println!("{:>17} {output:?}", ">"));
+        }
+    });
+    let played = played.map_err(|error| format!("{path}: {error}"))?;
+    print!("{played}");
+    Ok(played.differs_by.is_none())
+}
+
 /// The one file that is ever written, after the run is over.
 #[allow(clippy::disallowed_methods)]
 fn write(path: &str, text: &str) -> std::io::Result<()> {
@@ -156,13 +224,20 @@ fn print_options(scenario: &Scenario) {
     println!("{net:?}\n{tracker:?} checks={:?}", scenario.checks);
     let mut at = 0;
     while at < scenario.hosts.len() {
-        let host = &scenario.hosts[at];
-        let same = scenario.hosts[at..]
+        let alike = |host: &HostSpec| HostSpec {
+            arrives: Instant::ZERO,
+            ..host.clone()
+        };
+        let host = alike(&scenario.hosts[at]);
+        let same: Vec<&HostSpec> = scenario.hosts[at..]
             .iter()
-            .take_while(|other| format!("{other:?}") == format!("{host:?}"));
-        let count = same.count();
-        println!("{count} x {host:?}");
-        at += count;
+            .take_while(|other| alike(other) == host)
+            .collect();
+        let times = || same.iter().map(|host| host.arrives.as_nanos() as f64 / 1e9);
+        let first = times().fold(f64::MAX, f64::min);
+        let last = times().fold(0.0, f64::max);
+        println!("{} that come at {first}..{last} s: {host:?}", same.len());
+        at += same.len();
     }
     for (at, fault) in &scenario.faults {
         println!("at {} s: {fault:?}", at.as_nanos() / 1_000_000_000);

@@ -1,6 +1,6 @@
 //! Every message of an honest host against the rules of BEP 3 and BEP 6.
 
-use super::{Cast, Checker, Complaints, Ledger, Line, Seen, Stage, Sums};
+use super::{Cast, Checker, Complaints, Ledger, Line, Seen, Stage, Sums, begins_with};
 use crate::net::FlowId;
 use samara_engine::{Instant, Output};
 use samara_proto::wire::Message;
@@ -24,10 +24,8 @@ impl Legality {
     #[must_use]
     pub fn new(stage: &Stage) -> Self {
         let pieces = stage.geometry.pieces();
-        let have = stage.hosts.iter().map(|host| match host.seed {
-            true => Bitfield::full(pieces),
-            false => Bitfield::empty(pieces),
-        });
+        let have = stage.hosts.iter().zip(&stage.lacks);
+        let have = have.map(|(host, lacks)| begins_with(host.seed, *lacks, pieces));
         Self {
             geometry: stage.geometry.clone(),
             have: have.collect(),

@@ -2,29 +2,34 @@
 //! scenario says nothing about legality or sums; it only sets the stage.
 
 mod conservation;
+mod degree;
+mod fairness;
 mod ledger;
 mod legality;
 mod limits;
 mod log;
 mod progress;
-mod trace;
+mod service;
 
 #[cfg(test)]
 mod tests;
 
 pub use conservation::Conservation;
+pub use degree::{Degree, Graph};
+pub use fairness::{Fairness, Shares, jain};
 pub use ledger::{Ledger, Line};
 pub use legality::Legality;
 pub use limits::{FluidBound, Waste};
 pub use log::Log;
 pub use progress::Progress;
-pub use trace::Trace;
+pub use samara_engine::record::Trace;
+pub use service::{Book, Pair, PassedOver};
 
-use crate::net::FlowId;
+use crate::net::{FlowId, LinkSpec};
 use core::fmt;
 use samara_engine::{Duration, Instant, Output};
 use samara_proto::wire::Message;
-use samara_proto::{Geometry, Span};
+use samara_proto::{Bitfield, Geometry, Span};
 
 /// Most complaints that one checker writes down; the first is what one needs.
 const COMPLAINTS_MAX: usize = 20;
@@ -119,6 +124,10 @@ pub struct Stage {
     pub geometry: Geometry,
     /// For every host: what is expected of it.
     pub hosts: Vec<Cast>,
+    /// The one piece that a host lacks from the start, if it has all others.
+    pub lacks: Vec<Option<u32>>,
+    /// Nothing breaks and nothing is lost: what is measured is the hosts' own doing.
+    pub undisturbed: bool,
     /// The fluid bound.
     pub bound: Duration,
 }
@@ -132,6 +141,14 @@ pub struct Cast {
     pub honest: bool,
     /// Has what it says it has, and gives it.
     pub gives: bool,
+    /// Takes and gives nothing.
+    pub rides: bool,
+    /// How it is connected.
+    pub link: LinkSpec,
+    /// When it comes.
+    pub arrives: Instant,
+    /// Others can dial it.
+    pub dialled: bool,
 }
 
 /// The sums at the end of a run.
@@ -202,6 +219,18 @@ impl Complaints {
     }
 }
 
+/// What a host has from the start.
+fn begins_with(seed: bool, lacks: Option<u32>, pieces: u32) -> Bitfield {
+    if !seed && lacks.is_none() {
+        return Bitfield::empty(pieces);
+    }
+    let mut have = Bitfield::full(pieces);
+    if let Some(piece) = lacks {
+        have.clear(piece);
+    }
+    have
+}
+
 /// All checkers but those of single messages, for every run.
 #[must_use]
 pub fn all(stage: &Stage, messages: bool) -> Vec<Box<dyn Checker>> {
@@ -213,6 +242,7 @@ pub fn all(stage: &Stage, messages: bool) -> Vec<Box<dyn Checker>> {
     ];
     if messages {
         them.push(Box::new(Legality::new(stage)));
+        them.push(Box::new(Fairness::new(stage)));
     }
     them
 }

@@ -1,6 +1,6 @@
 //! Everybody who can finish does.
 
-use super::{Cast, Checker, Complaints, Ledger, Seen, Stage, Sums};
+use super::{Cast, Checker, Complaints, Ledger, Seen, Stage, Sums, begins_with};
 use samara_engine::Instant;
 use samara_proto::Bitfield;
 
@@ -22,13 +22,8 @@ impl Progress {
     pub fn new(stage: &Stage) -> Self {
         let pieces = stage.geometry.pieces();
         let count = stage.hosts.len();
-        let have = stage
-            .hosts
-            .iter()
-            .map(|host| match host.seed && host.gives {
-                true => Bitfield::full(pieces),
-                false => Bitfield::empty(pieces),
-            });
+        let have = stage.hosts.iter().zip(&stage.lacks);
+        let have = have.map(|(host, lacks)| begins_with(host.seed && host.gives, *lacks, pieces));
         Self {
             here: vec![false; count],
             have: have.collect(),

@@ -14,10 +14,20 @@ fn stage() -> Stage {
         seed,
         honest: true,
         gives: true,
+        rides: false,
+        link: LinkSpec {
+            up: 1_000_000,
+            down: 1_000_000,
+            delay: Duration::ZERO,
+        },
+        arrives: Instant::ZERO,
+        dialled: true,
     };
     Stage {
         geometry: Geometry::new(4 * BLOCK, 8 * u64::from(BLOCK)).expect("valid"),
         hosts: vec![cast(true), cast(false)],
+        lacks: vec![None; 2],
+        undisturbed: true,
         bound: Duration::from_secs(10),
     }
 }
@@ -263,4 +273,37 @@ fn complaints_are_bounded() {
     let verdict = judge(&mut Conservation::new(&stage()), &seen, &sums());
     assert!(verdict.len() <= COMPLAINTS_MAX + 1);
     assert!(verdict.contains(&"and 480 more".to_string()), "{verdict:?}");
+}
+
+#[test]
+fn jain_s_index_is_between_one_over_n_and_one() {
+    assert!((jain(&[3.0; 7]) - 1.0).abs() < 1e-9);
+    assert!((jain(&[0.0, 0.0, 0.0, 5.0]) - 0.25).abs() < 1e-9);
+    assert!(
+        (jain(&[0.0; 4]) - 1.0).abs() < 1e-9,
+        "nothing is shared alike"
+    );
+}
+
+/// Eight leeches that are alike; one of them sends all there is.
+#[test]
+fn unequal_uploads_of_equals_are_noticed() {
+    let mut stage = stage();
+    stage.geometry = Geometry::new(BLOCK, 32 * u64::from(BLOCK)).expect("valid");
+    stage.hosts.extend([stage.hosts[1]; 7]);
+    stage.lacks = vec![None; stage.hosts.len()];
+    let sums = |each: [u64; 8]| Sums {
+        hosts: [0]
+            .iter()
+            .chain(&each)
+            .map(|served| HostSums {
+                served: served * 10 * 64 * u64::from(BLOCK),
+                ..HostSums::default()
+            })
+            .collect(),
+        ..Sums::default()
+    };
+    let say = |each| judge(&mut Fairness::new(&stage), &[], &sums(each)).join("; ");
+    assert_eq!(say([10, 9, 11, 10, 12, 8, 10, 10]), "");
+    assert!(say([80, 1, 1, 1, 1, 1, 1, 1]).contains("Jain"));
 }

@@ -10,7 +10,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use samara_engine::rng::Rng;
 use samara_engine::{
-    Config, Deadline, Input, Instant, Outputs, PeerKey, SeedGoal, Snapshot, Spec, Torrent,
+    Config, Deadline, Duration, Input, Instant, Outputs, PeerKey, SeedGoal, Snapshot, Spec, Torrent,
 };
 use samara_proto::{Bitfield, PeerId};
 use std::collections::VecDeque;
@@ -83,6 +83,10 @@ pub struct Host {
     pub journal: Bitfield,
     /// When the next tick is due.
     pub tick: Instant,
+    /// When its present life began.
+    pub joined: Instant,
+    /// How long it was here in the lives before.
+    pub was_here: Duration,
     /// When it had everything, checked.
     pub finished: Option<Instant>,
     /// Whether its files were checked.
@@ -115,14 +119,18 @@ impl Host {
         let mut settings = config.clone();
         settings.seed_goal = match spec.leaves {
             Leave::Never | Leave::AfterOneCopy => SeedGoal::Forever,
+            Leave::After(stay) => SeedGoal::Time(stay),
             Leave::Everyone => SeedGoal::Everyone,
             Leave::WhenComplete => SeedGoal::None,
         };
-        let journal = if spec.seed {
+        let mut journal = if spec.seed || spec.lacks.is_some() {
             Bitfield::full(pieces)
         } else {
             Bitfield::empty(pieces)
         };
+        if let Some(piece) = spec.lacks {
+            journal.clear(piece);
+        }
         Self {
             addr: address(at),
             peer_id: PeerId(id),
@@ -133,6 +141,8 @@ impl Host {
             disk: Disk::new(spec.disk),
             journal,
             tick: Instant::NEVER,
+            joined: Instant::ZERO,
+            was_here: Duration::ZERO,
             finished: None,
             checked: spec.seed,
             sent: 0,
@@ -143,6 +153,15 @@ impl Host {
             banned: Vec::new(),
             settings: Arc::new(settings),
             spec,
+        }
+    }
+
+    /// How long it has been here by `now`, in all lives.
+    #[must_use]
+    pub fn here(&self, now: Instant) -> Duration {
+        match self.life {
+            Life::Here => self.was_here + now.since(self.joined),
+            Life::Away | Life::Left => self.was_here,
         }
     }
 

@@ -80,6 +80,11 @@ pub struct NetSpec {
     pub window: u64,
     /// Turns lost in a million.
     pub loss_per_million: u32,
+    /// A message does not wait for the blocks of other connections, as in the models of the literature,
+    /// where asking costs nothing, and behind a queue that is fair to packets (`fq_codel`). Otherwise it
+    /// waits for its connection's turn, a block a connection, which is about what a first-in first-out
+    /// queue does.
+    pub messages_first: bool,
 }
 
 impl Default for NetSpec {
@@ -89,6 +94,7 @@ impl Default for NetSpec {
             send_buffer: 128 << 10,
             window: 1 << 20,
             loss_per_million: 0,
+            messages_first: false,
         }
     }
 }
@@ -129,6 +135,8 @@ struct Link {
     busy: bool,
     /// The flow whose block is being sent.
     sending: Option<FlowId>,
+    /// Bytes of messages that went ahead of it: its link is busy for so much longer.
+    debt: u64,
     /// When the downlink has taken all that has arrived so far.
     down_free: Instant,
     counts: LinkCounts,
@@ -184,6 +192,7 @@ impl<C> Network<C> {
             ring: VecDeque::new(),
             busy: false,
             sending: None,
+            debt: 0,
             down_free: Instant::ZERO,
             counts: LinkCounts::default(),
             meter: Vec::new(),
@@ -238,11 +247,15 @@ impl<C> Network<C> {
             self.lost_payload += u64::from(payload);
             return;
         }
-        line.queue.push_back(Parcel {
+        let parcel = Parcel {
             wire: wire + header as u32,
             payload,
             cargo,
-        });
+        };
+        if self.may_go_ahead(flow, payload) {
+            return self.go_ahead(now, flow, parcel, later);
+        }
+        self.flows[flow.0 as usize].queue.push_back(parcel);
         self.admit(flow, facts);
         self.list(flow);
         let link = self.flows[flow.0 as usize].from;
@@ -368,6 +381,37 @@ impl<C> Network<C> {
         }
     }
 
+    /// Whether a parcel may leave now though the uplink is sending another connection's block.
+    fn may_go_ahead(&self, flow: FlowId, payload: u32) -> bool {
+        let line = &self.flows[flow.0 as usize];
+        let (from, to) = (
+            &self.links[line.from as usize],
+            &self.links[line.to as usize],
+        );
+        self.spec.messages_first
+            && payload == 0
+            && from.busy
+            && line.queue.is_empty()
+            && !line.blocked
+            && !line.window_is_full()
+            && from.group == to.group
+    }
+
+    /// Sends a message between the packets of the block that is being sent. The link pays for it when it has
+    /// sent that block.
+    fn go_ahead(&mut self, now: Instant, flow: FlowId, parcel: Parcel<C>, later: &mut Later) {
+        let line = &mut self.flows[flow.0 as usize];
+        let link = &mut self.links[line.from as usize];
+        let wire = u64::from(parcel.wire);
+        link.debt += wire;
+        line.unacked += wire;
+        let departs = now + samara_engine::time::time_for(wire, link.spec.up);
+        let arrives = (departs + line.delay).max(line.last_arrival);
+        line.last_arrival = arrives;
+        line.flight.push_back(parcel);
+        later.push((arrives, NetEvent::Arrive(flow, 1)));
+    }
+
     /// Moves parcels into the send buffer while they fit. An empty buffer takes a parcel of any size.
     fn admit(&mut self, flow: FlowId, facts: &mut Vec<NetFact<C>>) {
         let line = &mut self.flows[flow.0 as usize];
@@ -404,7 +448,7 @@ impl<C> Network<C> {
             return;
         }
         let up = self.links[link as usize].spec.up;
-        let mut sent: u64 = 0;
+        let mut sent = core::mem::take(&mut self.links[link as usize].debt);
         while sent < BATCH {
             let Some(flow) = self.links[link as usize].ring.pop_front() else {
                 break;

@@ -65,6 +65,8 @@ pub struct HostReport {
     pub addr: SocketAddr,
     /// When it had everything, checked.
     pub finished: Option<Instant>,
+    /// How long it was here.
+    pub here: Duration,
     /// When it had one more piece.
     pub pieces_at: Vec<Instant>,
     /// Payload sent, bytes.
@@ -143,6 +145,34 @@ impl Report {
         vain as f64 / all.max(1) as f64
     }
 
+    /// What part of the uplinks was used for payload while their hosts were here (Bharambe et al. 2006): of
+    /// the seeds, and of the leeches.
+    #[must_use]
+    pub fn uplink_use(&self) -> (f64, f64) {
+        let of = |seeds: bool| {
+            let hosts = self.hosts.iter().filter(|host| host.spec.seed == seeds);
+            let (mut sent, mut could) = (0.0, 0.0);
+            for host in hosts {
+                sent += host.sent as f64;
+                could += host.spec.link.up as f64 * host.here.as_nanos() as f64 / 1e9;
+            }
+            sent / f64::max(could, 1.0)
+        };
+        (of(true), of(false))
+    }
+
+    /// Mean time from arrival to completion of the leeches that finished, in seconds.
+    #[must_use]
+    pub fn mean_time(&self) -> f64 {
+        let hosts = self.scenario.leeches().map(|at| &self.hosts[at]);
+        let times: Vec<f64> = hosts
+            .filter_map(|host| {
+                Some(host.finished?.since(host.spec.arrives).as_nanos() as f64 / 1e9)
+            })
+            .collect();
+        times.iter().sum::<f64>() / times.len().max(1) as f64
+    }
+
     /// Start, middle and end of the transfer: up to the first copy or a third, up to the first
     /// finish, and the rest.
     #[must_use]
@@ -215,6 +245,12 @@ impl fmt::Display for Report {
                 writeln!(f)?;
             }
         }
+        let (seeds, leeches) = self.uplink_use();
+        writeln!(
+            f,
+            "uplinks used for payload while here: seeds {seeds:.3}, leeches {leeches:.3}; mean time {:.1} s",
+            self.mean_time()
+        )?;
         let sent = self.seed_blocks;
         writeln!(
             f,

@@ -54,10 +54,12 @@ pub enum Checks {
 }
 
 /// One host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
     /// Has everything from the start.
     pub seed: bool,
+    /// Has all pieces but this one from the start.
+    pub lacks: Option<u32>,
     /// How it is connected.
     pub link: LinkSpec,
     /// When it starts.
@@ -78,6 +80,7 @@ impl HostSpec {
     pub fn new(seed: bool, up: u64, down: u64) -> Self {
         Self {
             seed,
+            lacks: None,
             link: LinkSpec {
                 up,
                 down,
@@ -101,6 +104,8 @@ pub enum Leave {
     Everyone,
     /// As soon as it has everything.
     WhenComplete,
+    /// So long after it has everything.
+    After(Duration),
     /// As soon as the others together have one full copy: the harshest seed that is still enough.
     AfterOneCopy,
 }

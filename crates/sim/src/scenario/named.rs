@@ -37,6 +37,7 @@ pub const NAMES: &[(&str, &str)] = &[
         "citizens",
         "s1 with a liar, a free rider, a flapper, a slow loris and a corruptor",
     ),
+    ("riders", "s1 in which every fourth leech gives nothing"),
     ("waiting", "leeches that are there 30 s before the seed"),
     (
         "bharambe",
@@ -65,7 +66,7 @@ pub fn named(name: &str, seed: u64, leeches: Option<usize>) -> Option<Scenario> 
         "one" => s1.with(1, &source(20)).with(1, &leech()),
         "bharambe" => bharambe(seed, leeches.unwrap_or(1000)),
         "everyone" => coming_and_going(name, s1, leeches.unwrap_or(20))?,
-        "corruptor" | "citizens" => in_bad_company(name, s1, n),
+        "corruptor" | "citizens" | "riders" => in_bad_company(name, s1, n),
         _ => coming_and_going(name, s1, n)?,
     })
 }
@@ -140,6 +141,13 @@ fn in_bad_company(name: &str, s1: Scenario, n: usize) -> Scenario {
     if name == "corruptor" {
         return it.with(3, &leech()).with(1, &bad(Citizen::Corruptor(10)));
     }
+    if name == "riders" {
+        let mut it = it.with(n, &leech());
+        for at in (1..=n).step_by(4) {
+            it.hosts[at].citizen = Citizen::FreeRider;
+        }
+        return it;
+    }
     let them = [
         Citizen::Liar,
         Citizen::FreeRider,
@@ -152,12 +160,13 @@ fn in_bad_company(name: &str, s1: Scenario, n: usize) -> Scenario {
         .fold(it, |it, citizen| it.with(1, &bad(citizen)))
 }
 
-/// Bharambe, Herley and Padmanabhan 2006: a flash crowd within 10 s, no headers, leaving at once; the
-/// defaults of their section 4 (degree 7, 5 uploads at a time).
+/// Bharambe, Herley and Padmanabhan 2006: a flash crowd within 10 s, no headers, messages that cost no
+/// time, leaving at once; their default settings (degree 7, 5 uploads at a time).
 fn bharambe(seed: u64, leeches: usize) -> Scenario {
     let mut rng = Rng::new(Seed(seed), "arrivals");
     let mut it = Scenario::plain("bharambe", seed, 400 * (256 << 10), 256 << 10);
     it.net.header_permille = 0;
+    it.net.messages_first = true;
     it.checks = Checks::Sums;
     it.config.peers_max = 14;
     it.config.peers_wanted = 7;

@@ -104,6 +104,7 @@ pub struct World {
     tracker: Tracker,
     maker: MakerBox,
     rng: Rng,
+    stage: Stage,
     checkers: Vec<Box<dyn Checker>>,
     ledger: Option<Ledger>,
     trace: Trace,
@@ -180,6 +181,8 @@ impl World {
         let stage = Stage {
             geometry,
             hosts: scenario.hosts.iter().map(cast).collect(),
+            lacks: scenario.hosts.iter().map(|host| host.lacks).collect(),
+            undisturbed: scenario.faults.is_empty() && scenario.net.loss_per_million == 0,
             bound,
         };
         let messages = scenario.checks == Checks::All;
@@ -200,6 +203,7 @@ impl World {
             rng: Rng::new(seed, "world"),
             checkers: checkers::all(&stage, messages),
             ledger: messages.then(|| Ledger::new(&stage)),
+            stage,
             trace: Trace::default(),
             profile: Profile::new(bound.divided(SAMPLES)),
             pending: VecDeque::new(),
@@ -221,6 +225,12 @@ impl World {
             info,
             scenario,
         }
+    }
+
+    /// What checkers are told before the world starts.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        &self.stage
     }
 
     /// Adds a checker of one's own.
@@ -408,6 +418,7 @@ impl World {
             return;
         }
         at.life = Life::Here;
+        at.joined = now;
         at.starts += 1;
         at.tick = Instant::NEVER;
         at.peers.clear();
@@ -525,6 +536,7 @@ impl World {
         if at.life != Life::Here {
             return;
         }
+        at.was_here = at.here(self.now);
         at.life = life;
         let pieces: Vec<u32> = at.journal.iter().collect();
         let open: Vec<FlowId> = at.peers.iter().copied().flatten().collect();
@@ -589,6 +601,7 @@ impl World {
                 spec: host.spec.clone(),
                 addr: host.addr,
                 finished: host.finished,
+                here: host.here(self.now),
                 pieces_at: host.pieces_at.clone(),
                 sent: sums.served,
                 received: sums.received,
@@ -662,6 +675,10 @@ fn cast(host: &crate::scenario::HostSpec) -> Cast {
         seed: host.seed || host.citizen == Citizen::Liar,
         honest: host.citizen == Citizen::Honest,
         gives: matches!(host.citizen, Citizen::Honest | Citizen::Flapper(_)),
+        rides: host.citizen == Citizen::FreeRider,
+        link: host.link,
+        arrives: host.arrives,
+        dialled: !host.natted,
     }
 }
 

@@ -2,5 +2,7 @@
 //! business; a test only says what it is about.
 
 mod faults;
+mod graph;
 mod planted;
+mod published;
 mod swarms;

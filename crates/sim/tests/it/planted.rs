@@ -1,10 +1,12 @@
 //! Engines with a bug planted in them: the checkers of a whole world notice each.
 
-use samara_engine::{Deadline, Input, Instant, Output, Outputs, PeerKey, Snapshot, Spec, Torrent};
+use samara_engine::{
+    Deadline, Duration, Input, Instant, Output, Outputs, PeerKey, Snapshot, Spec, Torrent,
+};
 use samara_proto::wire::Message;
 use samara_sim::World;
 use samara_sim::host::Brain;
-use samara_sim::scenario::named;
+use samara_sim::scenario::{Citizen, Scenario, named};
 use std::sync::Arc;
 
 /// An engine whose outputs are spoiled.
@@ -12,6 +14,8 @@ use std::sync::Arc;
 struct Spoiled {
     engine: Torrent,
     spoil: fn(&Input, &mut Outputs),
+    /// A peer that is never unchoked.
+    starved: Option<PeerKey>,
 }
 
 impl Brain for Spoiled {
@@ -19,6 +23,12 @@ impl Brain for Spoiled {
         let told = input.clone();
         self.engine.handle(now, input, out);
         (self.spoil)(&told, out);
+        if let Some(starved) = self.starved {
+            out.retain(|output| match output {
+                Output::Send { peer, message } => *peer != starved || *message != Message::Unchoke,
+                _ => true,
+            });
+        }
     }
 
     fn deadline(&self) -> Deadline {
@@ -37,7 +47,11 @@ fn complaints(spoil: fn(&Input, &mut Outputs)) -> Vec<String> {
     scenario.piece_length = 64 << 10;
     let maker = move |_, spec: Spec, config: Arc<_>, now| -> Box<dyn Brain> {
         let engine = Torrent::new(spec, config, now);
-        Box::new(Spoiled { engine, spoil })
+        Box::new(Spoiled {
+            engine,
+            spoil,
+            starved: None,
+        })
     };
     let report = World::with_brains(scenario, Box::new(maker)).run();
     report
@@ -131,4 +145,122 @@ fn speaking_to_the_dead_is_caught() {
             });
         }
     });
+}
+
+/// A world in which only the seed gives: it is long, and all service is the seed's.
+fn one_seed_for_all() -> Scenario {
+    let mut it = named("nat", 1, Some(12)).expect("known");
+    // 320 s and 640 rounds.
+    it.total = 64 << 20;
+    it.piece_length = 256 << 10;
+    it.config.rechoke_max = it.config.rechoke_min;
+    // Not to count in bytes, piece by piece.
+    it.config.super_seed = false;
+    it.config.upload_slots = 2;
+    it.config.upload_slots_max = 2;
+    it
+}
+
+/// What the fairness checker says of it if the seed is spoiled like that.
+fn unfair(starved: Option<PeerKey>, spoil: fn(&Input, &mut Outputs)) -> String {
+    let maker = move |host, spec: Spec, config: Arc<_>, now| -> Box<dyn Brain> {
+        let engine = Torrent::new(spec, config, now);
+        if host > 0 {
+            return Box::new(engine);
+        }
+        Box::new(Spoiled {
+            engine,
+            spoil,
+            starved,
+        })
+    };
+    let report = World::with_brains(one_seed_for_all(), Box::new(maker)).run();
+    let fairness = report.violations.iter().filter(|(by, _)| by == "fairness");
+    let texts: Vec<&str> = fairness.map(|(_, text)| text.as_str()).collect();
+    texts.join("; ")
+}
+
+#[test]
+fn a_seed_as_it_is_is_fair() {
+    assert_eq!(unfair(None, |_, _| {}), "");
+}
+
+#[test]
+fn starving_one_peer_is_caught() {
+    let said = unfair(Some(PeerKey(3)), |_, _| {});
+    assert!(said.contains("passed over leech"), "{said}");
+}
+
+#[test]
+fn a_favourite_is_caught() {
+    // Never choked again once it has been served.
+    let said = unfair(None, |_, out| {
+        out.retain(|output| match output {
+            Output::Send { peer, message } => *peer != PeerKey(3) || *message != Message::Choke,
+            _ => true,
+        });
+    });
+    assert!(
+        said.contains("of the time that it wants something"),
+        "{said}"
+    );
+}
+
+#[test]
+fn serving_who_gives_nothing_first_is_caught() {
+    let mut scenario = named("riders", 1, Some(9)).expect("known");
+    for at in 2..=9 {
+        scenario.hosts[at].citizen = Citizen::Honest;
+    }
+    let rider = samara_sim::host::address(1);
+    let maker = move |_, spec: Spec, config: Arc<_>, now| -> Box<dyn Brain> {
+        let engine = Torrent::new(spec, config, now);
+        Box::new(Favours {
+            engine,
+            rider: rider.ip(),
+            key: None,
+        })
+    };
+    let report = World::with_brains(scenario.clone(), Box::new(maker)).run();
+    let said = format!("{:?}", report.violations);
+    assert!(said.contains("who gives nothing"), "{report}");
+    let report = samara_sim::run(scenario);
+    assert!(report.violations.is_empty(), "{report}");
+}
+
+/// An engine that is made to unchoke nobody but one.
+#[derive(Debug)]
+struct Favours {
+    engine: Torrent,
+    rider: core::net::IpAddr,
+    key: Option<PeerKey>,
+}
+
+impl Brain for Favours {
+    fn handle(&mut self, now: Instant, input: Input, out: &mut Outputs) {
+        if let Input::PeerUp { peer, addr, .. } = &input
+            && addr.ip() == self.rider
+        {
+            self.key = Some(*peer);
+        }
+        self.engine.handle(now, input, out);
+        let here = self.key.is_some();
+        // A second after the start, so that all have something to give.
+        if now > Instant::ZERO + Duration::from_secs(1) {
+            out.retain(|output| match output {
+                Output::Send { peer, message } => {
+                    !here || Some(*peer) == self.key || *message != Message::Unchoke
+                }
+                _ => true,
+            });
+        }
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.engine.deadline()
+    }
+
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        self.engine.snapshot(now)
+    }
 }

@@ -1,7 +1,8 @@
 //! One number for a whole run: two runs are the same if it is.
 
+use crate::io::{Event, Output};
+use crate::time::Instant;
 use bytes::BytesMut;
-use samara_engine::{Event, Instant, Output};
 use samara_proto::Span;
 
 /// A hash over every output of every engine, with its moment.
@@ -109,7 +110,7 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use samara_engine::PeerKey;
+    use crate::io::PeerKey;
     use samara_proto::wire::Message;
 
     fn hash(outputs: &[(u64, u32, Output)]) -> u64 {
