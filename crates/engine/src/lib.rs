@@ -5,6 +5,18 @@
 //! enter. The same seed and the same inputs give the same outputs, byte for byte. [`io`] holds the
 //! contract between a torrent and whoever drives it.
 
+// Remote input never panics. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod announce;
 mod blame;
 mod candidates;

@@ -47,7 +47,9 @@ impl Bitfield {
         let mut words = Vec::with_capacity(bytes.len().div_ceil(8));
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
             words.push(u64::from_be_bytes(word));
         }
         let ones = words.iter().map(|word| word.count_ones()).sum();
@@ -105,20 +107,31 @@ impl Bitfield {
 
     /// Sets the bit at `index`; true if that changed it. Past the end: false, nothing happens.
     pub fn set(&mut self, index: u32) -> bool {
-        if index >= self.len || self.get(index) {
+        if index >= self.len {
             return false;
         }
-        self.words[index as usize / 64] |= 1 << (63 - index % 64);
+        let bit = 1 << (63 - index % 64);
+        let Some(word) = self.words.get_mut(index as usize / 64) else {
+            return false;
+        };
+        if *word & bit != 0 {
+            return false;
+        }
+        *word |= bit;
         self.ones += 1;
         true
     }
 
     /// Clears the bit at `index`; true if that changed it.
     pub fn clear(&mut self, index: u32) -> bool {
-        if !self.get(index) {
+        let bit = 1 << (63 - index % 64);
+        let Some(word) = self.words.get_mut(index as usize / 64) else {
+            return false;
+        };
+        if *word & bit == 0 {
             return false;
         }
-        self.words[index as usize / 64] &= !(1 << (63 - index % 64));
+        *word &= !bit;
         self.ones -= 1;
         true
     }

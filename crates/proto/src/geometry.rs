@@ -73,7 +73,7 @@ impl Geometry {
             tails_are_ends,
             data_total: total,
         };
-        let sorted = tails.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let sorted = tails.is_sorted_by(|one, next| one.0 < next.0);
         let fits = tails
             .iter()
             .all(|&(piece, len)| piece < pieces && len > 0 && len <= geometry.piece_len(piece));
@@ -171,7 +171,7 @@ impl Geometry {
             .tails
             .binary_search_by_key(&piece, |&(index, _)| index)
             .ok()?;
-        Some(self.tails[at].1)
+        Some(self.tails.get(at)?.1)
     }
 }
 

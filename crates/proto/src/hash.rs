@@ -26,9 +26,10 @@ macro_rules! digest {
                     return None;
                 }
                 let mut out = [0; $len];
-                for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-                    let high = (pair[0] as char).to_digit(16)?;
-                    let low = (pair[1] as char).to_digit(16)?;
+                let (pairs, _) = text.as_chunks::<2>();
+                for (byte, &[high, low]) in out.iter_mut().zip(pairs) {
+                    let high = (high as char).to_digit(16)?;
+                    let low = (low as char).to_digit(16)?;
                     *byte = (high * 16 + low) as u8;
                 }
                 Some(Self(out))

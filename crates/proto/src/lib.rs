@@ -4,6 +4,18 @@
 //! no sockets, no files and no threads. Nothing that a remote side sends makes it panic, and nothing
 //! is allocated on the word of a length that has not been checked against a named limit.
 
+// Remote input never panics. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod bencode;
 pub mod bitfield;
 pub mod geometry;

@@ -205,8 +205,9 @@ impl Announcer {
         let mut tiers = self.tiers.iter_mut();
         if let Some(tier) = tiers.find(|tier| tier.contains(&key))
             && let Some(place) = tier.iter().position(|other| *other == key)
+            && let Some(up_to_it) = tier.get_mut(..=place)
         {
-            tier[..=place].rotate_right(1);
+            up_to_it.rotate_right(1);
         }
         self.at = (0, 0);
         self.failures = 0;

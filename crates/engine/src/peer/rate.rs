@@ -20,7 +20,9 @@ impl Rate {
     pub(crate) fn add(&mut self, now: Instant, bytes: u64) {
         self.began.get_or_insert(now);
         self.roll(now);
-        self.slots[self.newest as usize % SLOTS] += bytes;
+        if let Some(slot) = self.slots.get_mut(place(self.newest)) {
+            *slot += bytes;
+        }
     }
 
     /// Bytes a second over the last 20 s, or since the first byte if that is more recent.
@@ -39,7 +41,7 @@ impl Rate {
         let oldest = (current + 1).saturating_sub(slots);
         let kept = (self.newest + 1).saturating_sub(SLOTS as u64);
         let sum = (oldest.max(kept)..=self.newest.min(current))
-            .map(|slot| self.slots[slot as usize % SLOTS])
+            .filter_map(|slot| self.slots.get(place(slot)))
             .sum();
         let from = Instant::ZERO + WIDTH.times(oldest);
         let elapsed = now.since(from.max(began));
@@ -53,11 +55,17 @@ impl Rate {
             self.slots = [0; SLOTS];
         } else {
             for slot in self.newest + 1..=current {
-                self.slots[slot as usize % SLOTS] = 0;
+                if let Some(slot) = self.slots.get_mut(place(slot)) {
+                    *slot = 0;
+                }
             }
         }
         self.newest = self.newest.max(current);
     }
+}
+
+fn place(slot: u64) -> usize {
+    slot as usize % SLOTS
 }
 
 fn slot_of(now: Instant) -> u64 {

@@ -41,11 +41,23 @@ impl Bands {
 
     /// Peers that have `piece`, those that have everything left out.
     pub(super) fn available(&self, piece: u32) -> u16 {
-        self.available[piece as usize]
+        self.available.get(piece as usize).copied().unwrap_or(0)
     }
 
     pub(super) fn contains(&self, piece: u32) -> bool {
-        self.place[piece as usize] != ABSENT
+        self.place_of(piece).is_some()
+    }
+
+    fn place_of(&self, piece: u32) -> Option<usize> {
+        let place = *self.place.get(piece as usize)?;
+        (place != ABSENT).then_some(place as usize)
+    }
+
+    /// Where band `k` begins; past the last, where it would.
+    fn start(&self, k: usize) -> usize {
+        self.starts
+            .get(k)
+            .map_or(self.order.len(), |start| *start as usize)
     }
 
     /// Adds a piece that is not there. O(highest availability).
@@ -58,14 +70,14 @@ impl Bands {
         self.order.push(piece);
         let mut hole = self.order.len() - 1;
         for k in (band + 1..self.starts.len() - 1).rev() {
-            let first = self.starts[k] as usize;
+            let first = self.start(k);
             // In an empty band the hole is its first place already.
             if first < hole {
-                self.put(hole, self.order[first]);
+                self.shift(first, hole);
                 hole = first;
             }
         }
-        for start in &mut self.starts[band + 1..] {
+        for start in self.starts.iter_mut().skip(band + 1) {
             *start += 1;
         }
         self.put(hole, piece);
@@ -74,55 +86,66 @@ impl Bands {
 
     /// Takes a piece out. O(highest availability).
     pub(super) fn remove(&mut self, piece: u32) {
-        let mut hole = self.place[piece as usize] as usize;
-        if hole >= self.order.len() {
+        let Some(mut hole) = self.place_of(piece) else {
             return;
-        }
+        };
         let band = self.available(piece) as usize;
         for k in band..self.starts.len() - 1 {
-            let last = self.starts[k + 1] as usize - 1;
-            if self.starts[k] as usize > last {
+            let end = self.start(k + 1);
+            if self.start(k) >= end {
                 // An empty band: its boundary moves, nothing else.
                 continue;
             }
-            self.put(hole, self.order[last]);
-            hole = last;
+            self.shift(end - 1, hole);
+            hole = end - 1;
         }
-        for start in &mut self.starts[band + 1..] {
+        for start in self.starts.iter_mut().skip(band + 1) {
             *start -= 1;
         }
         self.order.pop();
-        self.place[piece as usize] = ABSENT;
+        if let Some(place) = self.place.get_mut(piece as usize) {
+            *place = ABSENT;
+        }
     }
 
     /// One more peer has `piece`. O(1).
     pub(super) fn raise(&mut self, piece: u32, rng: &mut Rng) {
-        let band = self.available(piece) as usize;
-        self.available[piece as usize] += 1;
-        if !self.contains(piece) {
+        let Some(available) = self.available.get_mut(piece as usize) else {
             return;
-        }
+        };
+        let band = usize::from(*available);
+        *available += 1;
+        let Some(place) = self.place_of(piece) else {
+            return;
+        };
         self.ensure_band(band + 1);
-        let last = self.starts[band + 1] as usize - 1;
-        self.swap(self.place[piece as usize] as usize, last);
-        self.starts[band + 1] -= 1;
+        let last = self.start(band + 1) - 1;
+        self.swap(place, last);
+        if let Some(start) = self.starts.get_mut(band + 1) {
+            *start -= 1;
+        }
         self.shuffle_in(last, band + 1, rng);
     }
 
     /// One peer fewer has `piece`. O(1).
     pub(super) fn lower(&mut self, piece: u32, rng: &mut Rng) {
-        let band = self.available(piece) as usize;
+        let Some(available) = self.available.get_mut(piece as usize) else {
+            return;
+        };
+        let band = usize::from(*available);
         debug_assert!(band > 0, "piece {piece} is lowered below nobody");
         if band == 0 {
             return;
         }
-        self.available[piece as usize] -= 1;
-        if !self.contains(piece) {
+        *available -= 1;
+        let Some(place) = self.place_of(piece) else {
             return;
+        };
+        let first = self.start(band);
+        self.swap(place, first);
+        if let Some(start) = self.starts.get_mut(band) {
+            *start += 1;
         }
-        let first = self.starts[band] as usize;
-        self.swap(self.place[piece as usize] as usize, first);
-        self.starts[band] += 1;
         self.shuffle_in(first, band - 1, rng);
     }
 
@@ -133,20 +156,32 @@ impl Bands {
     }
 
     fn put(&mut self, place: usize, piece: u32) {
-        self.order[place] = piece;
-        self.place[piece as usize] = place as u32;
+        if let Some(held) = self.order.get_mut(place)
+            && let Some(known) = self.place.get_mut(piece as usize)
+        {
+            *held = piece;
+            *known = place as u32;
+        }
+    }
+
+    /// Copies what is at `from` into the hole.
+    fn shift(&mut self, from: usize, hole: usize) {
+        if let Some(&piece) = self.order.get(from) {
+            self.put(hole, piece);
+        }
     }
 
     fn swap(&mut self, a: usize, b: usize) {
-        let (left, right) = (self.order[a], self.order[b]);
-        self.put(a, right);
-        self.put(b, left);
+        if let (Some(&left), Some(&right)) = (self.order.get(a), self.order.get(b)) {
+            self.put(a, right);
+            self.put(b, left);
+        }
     }
 
     fn shuffle_in(&mut self, place: usize, band: usize, rng: &mut Rng) {
-        let first = self.starts[band];
-        let width = self.starts[band + 1] - first;
-        self.swap(place, (first + rng.below(width)) as usize);
+        let first = self.start(band);
+        let width = self.start(band + 1) - first;
+        self.swap(place, first + rng.below(width as u32) as usize);
     }
 
     #[cfg(any(test, fuzzing))]

@@ -205,7 +205,10 @@ impl Picker {
             if self.bands.contains(piece) && self.has_room() {
                 self.start(piece);
             }
-            if self.with_free.contains(&piece) && self.partials[&piece].may_be_asked_of(who) {
+            let partial = self.partials.get(&piece);
+            if self.with_free.contains(&piece)
+                && partial.is_some_and(|partial| partial.may_be_asked_of(who))
+            {
                 self.take(who, piece, goal - out.len(), out);
             }
         }
@@ -273,9 +276,10 @@ impl Picker {
     fn random_open(&mut self, bits: &Bitfield) -> Option<u32> {
         let order = self.bands.order();
         let from = self.rng.below(order.len() as u32) as usize;
-        order[from..]
+        let (before, after) = order.split_at_checked(from)?;
+        after
             .iter()
-            .chain(&order[..from])
+            .chain(before)
             .copied()
             .find(|piece| bits.get(*piece))
     }

@@ -89,7 +89,10 @@ impl Partial {
         if block.giver.is_some() || mine || out == 0 || out >= copies.min(COPIES_MAX) {
             return false;
         }
-        block.asked[out] = Some(who);
+        let Some(place) = block.asked.get_mut(out) else {
+            return false;
+        };
+        *place = Some(who);
         true
     }
 
@@ -98,11 +101,16 @@ impl Partial {
         let Some(block) = self.blocks.get_mut(index as usize) else {
             return;
         };
-        let Some(at) = block.asked.iter().position(|asked| *asked == Some(who)) else {
+        let mut asked = block.asked.iter_mut();
+        let Some(place) = asked.find(|asked| **asked == Some(who)) else {
             return;
         };
-        block.asked[at..].rotate_left(1);
-        block.asked[COPIES_MAX - 1] = None;
+        // Those after it move up.
+        let hole = asked.fold(place, |hole, next| {
+            *hole = next.take();
+            next
+        });
+        *hole = None;
         if block.asked[0].is_none() && block.giver.is_none() {
             self.free += 1;
         }

@@ -101,7 +101,9 @@ impl Trace {
         self.word(bytes.len() as u64);
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
             self.word(u64::from_le_bytes(word));
         }
     }

@@ -200,7 +200,9 @@ impl Reveal {
             view.shown.set(piece);
             let whole = self.geometry.data_len(piece);
             view.open.insert(piece, whole);
-            self.shown[piece as usize] += 1;
+            if let Some(shown) = self.shown.get_mut(piece as usize) {
+                *shown += 1;
+            }
             unasked += u64::from(whole);
             show.push(piece);
         }
@@ -216,11 +218,12 @@ impl Reveal {
             return Some(self.fresh.swap_remove(at));
         }
         let not_given = |piece: &u32| {
-            self.handed[*piece as usize] < self.geometry.data_len(*piece) && fits(*piece)
+            let handed = self.handed.get(*piece as usize);
+            handed.is_some_and(|handed| *handed < self.geometry.data_len(*piece)) && fits(*piece)
         };
         (0..self.geometry.pieces())
             .filter(not_given)
-            .min_by_key(|piece| self.shown[*piece as usize])
+            .min_by_key(|piece| self.shown.get(*piece as usize))
     }
 
     fn next_of_all(&mut self, peer: PeerKey, has: &Bitfield) -> Vec<u32> {

@@ -86,8 +86,8 @@ pub struct DictEncoder {
 impl DictEncoder {
     /// Starts an entry: write exactly one value to what is returned.
     pub fn key(&mut self, key: impl AsRef<[u8]>) -> &mut Encoder {
-        self.entries.push((key.as_ref().to_vec(), Encoder::new()));
-        &mut self.entries.last_mut().expect("just pushed").1
+        let entry = (key.as_ref().to_vec(), Encoder::new());
+        &mut self.entries.push_mut(entry).1
     }
 }
 

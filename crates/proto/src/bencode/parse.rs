@@ -79,7 +79,7 @@ impl<'a> Dict<'a> {
             .entries
             .binary_search_by_key(&key.as_bytes(), |(key, _)| key)
             .ok()?;
-        Some(&self.entries[at].1)
+        Some(&self.entries.get(at)?.1)
     }
 
     /// The integer at `key`.
@@ -252,7 +252,7 @@ impl<'a> Parser<'a> {
                         self.at += 1;
                         Value::Dict(Dict {
                             entries,
-                            raw: &self.bytes[start..self.at],
+                            raw: self.bytes.get(start..self.at).unwrap_or_default(),
                         })
                     }
                     _ => return Err(self.error(Kind::Unexpected)),
@@ -312,14 +312,14 @@ impl<'a> Parser<'a> {
     fn string(&mut self) -> Result<&'a [u8], Error> {
         let start = self.at;
         let len = self.integer(b':')?;
-        let rest = &self.bytes[self.at..];
-        let len = usize::try_from(len).ok().filter(|len| *len <= rest.len());
-        let len = len.ok_or(Error {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let text = usize::try_from(len).ok().and_then(|len| rest.get(..len));
+        let text = text.ok_or(Error {
             kind: Kind::Length,
             at: start,
         })?;
-        self.at += len;
-        Ok(&rest[..len])
+        self.at += text.len();
+        Ok(text)
     }
 
     /// Digits up to and including `end`.
@@ -352,7 +352,7 @@ impl<'a> Parser<'a> {
             self.at += 1;
         }
         let digits = self.at - first;
-        let leading_zero = digits > 1 && self.bytes[first] == b'0';
+        let leading_zero = digits > 1 && self.bytes.get(first) == Some(&b'0');
         if digits == 0 || leading_zero || (negative && value == 0) {
             return Err(bad);
         }

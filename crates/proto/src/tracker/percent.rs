@@ -3,14 +3,14 @@
 /// Appends `bytes` to `out`, with everything but RFC 3986's unreserved characters escaped. BEP 3
 /// asks for exactly this set.
 pub fn encode(bytes: &[u8], out: &mut String) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |value: u8| char::from(value + if value < 10 { b'0' } else { b'A' - 10 });
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
             out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
+            out.push(digit(byte >> 4));
+            out.push(digit(byte & 15));
         }
     }
 }

@@ -191,14 +191,19 @@ impl Guard {
     }
 
     fn turn_away(&self, limit: Limit) -> Limit {
-        self.turned_away[limit as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(count) = self.turned_away.get(limit as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         limit
     }
 
     /// What has been counted.
     #[must_use]
     pub fn stats(&self) -> GuardStats {
-        let requests = |limit: Limit| self.turned_away[limit as usize].load(Ordering::Relaxed);
+        let requests = |limit: Limit| {
+            let count = self.turned_away.get(limit as usize);
+            count.map_or(0, |count| count.load(Ordering::Relaxed))
+        };
         let (address_connections, network_connections) = self.places.turned_away();
         GuardStats {
             address: requests(Limit::Address),

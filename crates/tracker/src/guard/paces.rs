@@ -60,9 +60,13 @@ impl Paces {
             return true;
         }
         let now = now << FINE;
-        let [one, two] = self
-            .keys
-            .map(|secret| &self.slots[mix(mix(key, secret), !secret) as usize % SLOTS]);
+        let slots = self.keys.map(|secret| {
+            let place = mix(mix(key, secret), !secret) as usize % SLOTS;
+            self.slots.get(place)
+        });
+        let [Some(one), Some(two)] = slots else {
+            return true; // there are SLOTS of them
+        };
         let held = |slot: &AtomicU64| slot.load(Ordering::Relaxed);
         let next = held(one).min(held(two)).max(now) + cost;
         if next - now > self.credit.load(Ordering::Relaxed) {

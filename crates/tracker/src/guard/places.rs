@@ -60,7 +60,12 @@ impl Places {
         ];
         for (limit, has, most) in limits {
             if has >= most.load(Ordering::Relaxed) && !ip.is_loopback() {
-                self.turned_away[limit as usize % 2].fetch_add(1, Ordering::Relaxed);
+                let [of_address, of_network] = &self.turned_away;
+                let count = match limit {
+                    Limit::Network => of_network,
+                    _ => of_address,
+                };
+                count.fetch_add(1, Ordering::Relaxed);
                 return Err(limit);
             }
         }

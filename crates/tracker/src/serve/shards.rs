@@ -58,6 +58,14 @@ impl Shards {
         (mix(word, self.key) >> 32) as usize % SHARDS
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a remainder of SHARDS, of which there are so many; there is no part to fall back on"
+    )]
+    fn shard(&self, number: usize) -> &Shard {
+        &self.shards[number % SHARDS]
+    }
+
     /// Works on the part that `info_hash` belongs to.
     fn with<T>(&self, info_hash: &InfoHash, work: impl FnOnce(&mut Store, Elsewhere) -> T) -> T {
         self.at(self.number(info_hash), work)
@@ -65,7 +73,7 @@ impl Shards {
 
     /// Works on one part, and notes how what it holds has changed.
     fn at<T>(&self, number: usize, work: impl FnOnce(&mut Store, Elsewhere) -> T) -> T {
-        let mut store = lock(&self.shards[number % SHARDS].0);
+        let mut store = lock(&self.shard(number).0);
         let before = store.held();
         let total = self.held();
         let elsewhere = Elsewhere {
@@ -107,7 +115,7 @@ impl Shards {
 
     /// One step of [`Store::prefetch`], if nobody else is at work there.
     pub(super) fn prefetch(&self, step: u32, info_hash: &InfoHash, addr: SocketAddr) {
-        if let Ok(store) = self.shards[self.number(info_hash)].0.try_lock() {
+        if let Ok(store) = self.shard(self.number(info_hash)).0.try_lock() {
             store.prefetch(step, info_hash, addr);
         }
     }

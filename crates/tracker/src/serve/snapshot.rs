@@ -66,7 +66,9 @@ impl error::Error for SnapshotError {
 fn checksum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
     let mut sum = bytes.len() as u64;
     for word in words.iter().chain([&last]) {
         sum = mix(sum ^ u64::from_le_bytes(*word), 0x5341_4d41_5241_2121).rotate_left(17) ^ sum;

@@ -49,11 +49,28 @@ impl Index {
         self.places.len() - 1
     }
 
+    /// What an entry holds.
+    fn at(&self, slot: usize) -> u32 {
+        self.places.get(slot).copied().unwrap_or(EMPTY)
+    }
+
+    fn put(&mut self, slot: usize, place: u32) {
+        if let Some(entry) = self.places.get_mut(slot) {
+            *entry = place;
+        }
+    }
+
+    /// The counter of a host; there are as many as entries.
+    fn count(&mut self, host: u64) -> Option<&mut u8> {
+        let slot = host as usize & self.mask();
+        self.hosts.get_mut(slot)
+    }
+
     /// The entry that `is` recognises, among those that stand where `hash` may.
     fn entry(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
         let mut slot = hash as usize & self.mask();
         for _ in 0..self.places.len() {
-            match self.places[slot] {
+            match self.at(slot) {
                 EMPTY => return None,
                 place if is(place as usize) => return Some(slot),
                 _ => slot = (slot + 1) & self.mask(),
@@ -64,29 +81,32 @@ impl Index {
 
     /// Asks for the entry where a search for `hash` begins.
     pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(&self.places[hash as usize & self.mask()]);
+        if let Some(entry) = self.places.get(hash as usize & self.mask()) {
+            prefetch(entry);
+        }
     }
 
     /// The place that `is` recognises.
     pub(super) fn find(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
-        self.entry(hash, is).map(|slot| self.places[slot] as usize)
+        self.entry(hash, is).map(|slot| self.at(slot) as usize)
     }
 
     pub(super) fn add(&mut self, hash: u64, host: u64, at: usize) {
         let mut slot = hash as usize & self.mask();
-        while self.places[slot] != EMPTY {
+        while self.at(slot) != EMPTY {
             slot = (slot + 1) & self.mask();
         }
-        self.places[slot] = at as u32;
+        self.put(slot, at as u32);
         self.used += 1;
-        let count = &mut self.hosts[host as usize & (self.places.len() - 1)];
-        *count = count.saturating_add(1);
+        if let Some(count) = self.count(host) {
+            *count = count.saturating_add(1);
+        }
     }
 
     /// Somebody went from one place to another.
     pub(super) fn moved(&mut self, hash: u64, from: usize, to: usize) {
         if let Some(slot) = self.entry(hash, |place| place == from) {
-            self.places[slot] = to as u32;
+            self.put(slot, to as u32);
         }
     }
 
@@ -96,7 +116,7 @@ impl Index {
         let second = self.entry(second, |place| place == one);
         for (slot, place) in [(first, one), (second, other)] {
             if let Some(slot) = slot {
-                self.places[slot] = place as u32;
+                self.put(slot, place as u32);
             }
         }
     }
@@ -117,29 +137,31 @@ impl Index {
         let mut slot = gap;
         loop {
             slot = (slot + 1) & mask;
-            let place = self.places[slot];
+            let place = self.at(slot);
             if place == EMPTY {
                 break;
             }
             let home = hash_of(place as usize) as usize & mask;
             // It may move into the gap unless its home lies between the two.
             if slot.wrapping_sub(home) & mask >= slot.wrapping_sub(gap) & mask {
-                self.places[gap] = place;
+                self.put(gap, place);
                 gap = slot;
             }
         }
-        self.places[gap] = EMPTY;
+        self.put(gap, EMPTY);
         self.used -= 1;
-        let count = &mut self.hosts[host as usize & mask];
         // At the top it is no longer known how many there are, until the next rebuilding.
-        if usize::from(*count) < Self::MOST_OF_HOST {
+        if let Some(count) = self.count(host)
+            && usize::from(*count) < Self::MOST_OF_HOST
+        {
             *count = count.saturating_sub(1);
         }
     }
 
     /// Peers of a host, at most.
     pub(super) fn of_host(&self, host: u64) -> usize {
-        self.hosts[host as usize & self.mask()].into()
+        let count = self.hosts.get(host as usize & self.mask());
+        count.copied().unwrap_or(0).into()
     }
 
     #[cfg(any(test, fuzzing))]

@@ -60,6 +60,23 @@ pub(super) struct Bounds {
     pub(super) begun: u32,
 }
 
+/// Who is at `from` goes into the hole, which is there then.
+fn shift_one<R: Copy>(
+    all: &mut [R],
+    hole: &mut usize,
+    from: usize,
+    moved: &mut impl FnMut(&R, usize, usize),
+) {
+    if from != *hole
+        && let Some(one) = all.get(from).copied()
+        && let Some(place) = all.get_mut(*hole)
+    {
+        *place = one;
+        moved(&one, from, *hole);
+        *hole = from;
+    }
+}
+
 impl Bounds {
     pub(super) fn role(self, at: usize) -> Role {
         if at < self.seeds as usize {
@@ -82,12 +99,7 @@ impl Bounds {
     ) -> usize {
         let mut hole = len;
         let mut shift = |hole: &mut usize, from: u32| {
-            let from = from as usize;
-            if from != *hole {
-                all[*hole] = all[from];
-                moved(&all[*hole], from, *hole);
-                *hole = from;
-            }
+            shift_one(all, hole, from as usize, &mut moved);
         };
         if role != Role::Waiting {
             shift(&mut hole, self.begun);
@@ -111,11 +123,7 @@ impl Bounds {
         let mut hole = at;
         let last = all.len() - 1;
         let mut shift = |hole: &mut usize, from: usize| {
-            if from != *hole {
-                all[*hole] = all[from];
-                moved(&all[*hole], from, *hole);
-                *hole = from;
-            }
+            shift_one(all, hole, from, &mut moved);
         };
         if role == Role::Seed {
             self.seeds -= 1;
@@ -450,7 +458,9 @@ impl<R: Record, const N: usize> Pool<R> for Inline<R, N> {
         }
         let mut bounds = self.bounds();
         let at = bounds.open(&mut self.records, len, role, |_, _, _| ());
-        self.records[at] = record;
+        if let Some(place) = self.records.get_mut(at) {
+            *place = record;
+        }
         self.set_bounds(bounds);
         self.len = Few::from(len + 1);
         Some(at)
@@ -581,7 +591,9 @@ impl<R: Record> Pool<R> for Heap<R> {
                     index.moved(one.hash(key), from, to);
                 }
             });
-        self.records[at] = record;
+        if let Some(place) = self.records.get_mut(at) {
+            *place = record;
+        }
         self.counted(&record, 1);
         match &mut self.index {
             Some(index) if index.has_room() => {
@@ -627,8 +639,10 @@ impl<R: Record> Pool<R> for Heap<R> {
         let index = &mut self.index;
         self.bounds
             .change(&mut self.records, at, role, |all, one, other| {
-                if let Some(index) = index {
-                    index.swapped(all[one].hash(key), all[other].hash(key), one, other);
+                if let Some(index) = index
+                    && let (Some(first), Some(second)) = (all.get(one), all.get(other))
+                {
+                    index.swapped(first.hash(key), second.hash(key), one, other);
                 }
             })
     }

@@ -32,13 +32,19 @@ impl<T> Slab<T> {
             }
             number
         });
-        self.chunks[number as usize / CHUNK][number as usize % CHUNK] = Some(value);
+        if let Some(place) = self.place(number) {
+            *place = Some(value);
+        }
         number
     }
 
-    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
+    fn place(&mut self, number: u32) -> Option<&mut Option<T>> {
         let chunk = self.chunks.get_mut(number as usize / CHUNK)?;
-        let value = chunk[number as usize % CHUNK].take();
+        chunk.get_mut(number as usize % CHUNK)
+    }
+
+    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
+        let value = self.place(number)?.take();
         if value.is_some() {
             self.free.push(number);
         }
@@ -46,7 +52,7 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&T> {
-        self.chunks.get(number as usize / CHUNK)?[number as usize % CHUNK].as_ref()
+        self.slot(number)?.as_ref()
     }
 
     /// Where a number's thing is, without a look at it.
@@ -57,7 +63,7 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
-        self.chunks.get_mut(number as usize / CHUNK)?[number as usize % CHUNK].as_mut()
+        self.place(number)?.as_mut()
     }
 
     /// All numbers are below this.

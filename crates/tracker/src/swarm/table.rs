@@ -32,16 +32,26 @@ impl Table {
     /// A number that nobody can foresee who does not have the key: an attacker chooses info-hashes.
     fn hash(&self, info_hash: &InfoHash) -> u64 {
         let bytes = &info_hash.0;
-        let word = |at: usize| {
-            let mut out = [0; 8];
-            out.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_le_bytes(out)
-        };
-        mix(mix(word(0), self.key) ^ word(8), self.key.rotate_left(29)) ^ mix(word(12), !self.key)
+        let [one @ .., _, _, _, _, _, _, _, _, _, _, _, _] = bytes;
+        let [_, _, _, _, _, _, _, _, two @ .., _, _, _, _] = bytes;
+        let [_, _, _, _, _, _, _, _, _, _, _, _, three @ ..] = bytes;
+        let [one, two, three] = [one, two, three].map(|word| u64::from_le_bytes(*word));
+        mix(mix(one, self.key) ^ two, self.key.rotate_left(29)) ^ mix(three, !self.key)
     }
 
     fn tag(hash: u64) -> u32 {
         (hash >> 56) as u32
+    }
+
+    /// What is at a place, which the mask keeps inside the table.
+    fn at(&self, at: usize) -> u32 {
+        self.entries.get(at).copied().unwrap_or(EMPTY)
+    }
+
+    fn set(&mut self, at: usize, entry: u32) {
+        if let Some(place) = self.entries.get_mut(at) {
+            *place = entry;
+        }
     }
 
     /// The entry of `info_hash`; `is` compares a number's.
@@ -50,7 +60,7 @@ impl Table {
         let mask = self.entries.len() - 1;
         let mut at = hash as usize & mask;
         loop {
-            let entry = self.entries[at];
+            let entry = self.at(at);
             if entry == EMPTY {
                 return None;
             }
@@ -64,7 +74,9 @@ impl Table {
     /// Asks for the entry where a search begins.
     pub(super) fn prefetch(&self, info_hash: &InfoHash) {
         let mask = self.entries.len() - 1;
-        prefetch(&self.entries[self.hash(info_hash) as usize & mask]);
+        if let Some(entry) = self.entries.get(self.hash(info_hash) as usize & mask) {
+            prefetch(entry);
+        }
     }
 
     /// The number that is most likely that of `info_hash`: the first with the same 8 bits.
@@ -74,7 +86,7 @@ impl Table {
 
     pub(super) fn find(&self, info_hash: &InfoHash, is: impl Fn(u32) -> bool) -> Option<u32> {
         let at = self.entry(info_hash, is)?;
-        Some(self.entries[at] & NUMBER)
+        Some(self.at(at) & NUMBER)
     }
 
     /// Adds one that is not there. `hash_of` says the info-hash of a number.
@@ -99,11 +111,11 @@ impl Table {
         let hash = self.hash(info_hash);
         let mask = self.entries.len() - 1;
         let mut at = hash as usize & mask;
-        while self.entries[at] != EMPTY {
+        while self.at(at) != EMPTY {
             at = (at + 1) & mask;
         }
         // A tag and a number of all ones together would be EMPTY; numbers stay below MOST.
-        self.entries[at] = Self::tag(hash) << 24 | number;
+        self.set(at, Self::tag(hash) << 24 | number);
     }
 
     pub(super) fn remove(
@@ -119,17 +131,17 @@ impl Table {
         let mut at = gap;
         loop {
             at = (at + 1) & mask;
-            let entry = self.entries[at];
+            let entry = self.at(at);
             if entry == EMPTY {
                 break;
             }
             let home = self.hash(&hash_of(entry & NUMBER)) as usize & mask;
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
-                self.entries[gap] = entry;
+                self.set(gap, entry);
                 gap = at;
             }
         }
-        self.entries[gap] = EMPTY;
+        self.set(gap, EMPTY);
         self.used -= 1;
     }
 

@@ -161,16 +161,23 @@ fn fill(control: &mut [u8; OUT_CONTROL], slot: &Inbox, size: Option<u16>) -> usi
     let mut at = 0;
     if slot.control_len > 0 {
         let said = slot.control.0.get(..slot.control_len).unwrap_or_default();
-        control[..said.len()].copy_from_slice(said);
-        at = said.len().next_multiple_of(WORD);
+        if let Some(place) = control.get_mut(..said.len()) {
+            place.copy_from_slice(said);
+            at = said.len().next_multiple_of(WORD);
+        }
     }
     if let Some(size) = size
         && let Some(place) = control.get_mut(at..at + HEAD + 2)
     {
-        place[..WORD].copy_from_slice(&(HEAD + 2).to_ne_bytes());
-        place[WORD..WORD + 4].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
-        place[WORD + 4..HEAD].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
-        place[HEAD..].copy_from_slice(&size.to_ne_bytes());
+        let header = [
+            &(HEAD + 2).to_ne_bytes()[..],
+            &libc::SOL_UDP.to_ne_bytes(),
+            &libc::UDP_SEGMENT.to_ne_bytes(),
+            &size.to_ne_bytes(),
+        ];
+        for (to, from) in place.iter_mut().zip(header.into_iter().flatten()) {
+            *to = *from;
+        }
         at += (HEAD + 2).next_multiple_of(WORD);
     }
     at

@@ -126,17 +126,18 @@ impl<'a> Reply<'a> {
 
 /// Appends a number in digits.
 pub(super) fn number(mut value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
+    let from = out.len();
     loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
+        out.push(b'0' + (value % 10) as u8);
         value /= 10;
         if value == 0 {
             break;
         }
     }
-    out.extend_from_slice(&digits[at..]);
+    // They came last first.
+    if let Some(digits) = out.get_mut(from..) {
+        digits.reverse();
+    }
 }
 
 /// The body compressed, if that makes it a tenth shorter at least. The fastest level: pages are

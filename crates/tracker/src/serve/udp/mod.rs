@@ -131,7 +131,8 @@ impl Board {
     }
 
     pub(super) fn read(&self) -> UdpStats {
-        UdpStats::from_fields(std::array::from_fn(|n| self.0[n].load(Ordering::Relaxed)))
+        let counts = self.0.each_ref();
+        UdpStats::from_fields(counts.map(|count| count.load(Ordering::Relaxed)))
     }
 }
 
@@ -139,8 +140,11 @@ impl std::ops::Add for UdpStats {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        let (one, other) = (self.fields(), other.fields());
-        Self::from_fields(std::array::from_fn(|n| one[n] + other[n]))
+        let mut sums = self.fields();
+        for (sum, other) in sums.iter_mut().zip(other.fields()) {
+            *sum += other;
+        }
+        Self::from_fields(sums)
     }
 }
 

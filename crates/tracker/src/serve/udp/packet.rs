@@ -29,9 +29,8 @@ const INET6: u16 = 30;
 
 impl Name {
     fn part<const N: usize>(&self, at: usize) -> [u8; N] {
-        let mut out = [0; N];
-        out.copy_from_slice(&self.0[at..at + N]);
-        out
+        let rest = self.0.get(at..).unwrap_or_default();
+        rest.first_chunk().copied().unwrap_or([0; N])
     }
 
     /// The address, if it is of a family that we know.
