@@ -9,8 +9,10 @@ use crate::fault::Proof;
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Failed pieces remembered; beyond it the first are forgotten. Each costs about 40 bytes a block.
-const PIECES_MAX: usize = 256;
+/// Blocks of failed versions that are remembered, of all pieces together; beyond it the first pieces are
+/// forgotten. A block costs 40 bytes: 5 MiB. That is 4,096 versions of the largest pieces that we make (512 KiB,
+/// 32 blocks), and eight of pieces of 256 MiB.
+const BLOCKS_MAX: usize = 128 << 10;
 
 /// Failed versions of one piece that are kept: more givers do not get off by failing it again.
 const VERSIONS_MAX: usize = 8;
@@ -21,6 +23,8 @@ type Version = Vec<(Option<SocketAddr>, u64)>;
 #[derive(Debug, Default)]
 pub(crate) struct Blame {
     failed: BTreeMap<u32, Vec<Version>>,
+    /// Blocks in all versions.
+    blocks: usize,
 }
 
 impl Blame {
@@ -40,25 +44,40 @@ impl Blame {
         if let (1, Some(&&only)) = (distinct.len(), distinct.first()) {
             return Some(only);
         }
-        if self.failed.len() >= PIECES_MAX && !self.remembers(piece) {
-            self.failed.pop_first();
-        }
-        let versions = self.failed.entry(piece).or_default();
-        if versions.len() < VERSIONS_MAX && givers.len() == digests.len() {
-            versions.push(
-                givers
-                    .iter()
-                    .copied()
-                    .zip(digests.iter().copied())
-                    .collect(),
-            );
+        let held = self.failed.get(&piece).map_or(0, Vec::len);
+        if held < VERSIONS_MAX
+            && givers.len() == digests.len()
+            && self.make_room(piece, givers.len())
+        {
+            let version = givers.iter().copied().zip(digests.iter().copied());
+            let versions = self.failed.entry(piece).or_default();
+            versions.push(version.collect());
+            self.blocks += givers.len();
         }
         None
     }
 
+    /// Room for one more version of `piece`, at the cost of others; false if it cannot be had. The
+    /// versions of a piece that are there already are worth more than one more.
+    fn make_room(&mut self, piece: u32, blocks: usize) -> bool {
+        while self.blocks + blocks > BLOCKS_MAX {
+            let Some(other) = self.failed.keys().copied().find(|other| *other != piece) else {
+                return false;
+            };
+            self.take(other);
+        }
+        true
+    }
+
+    fn take(&mut self, piece: u32) -> Vec<Version> {
+        let versions = self.failed.remove(&piece).unwrap_or_default();
+        self.blocks -= versions.iter().map(Vec::len).sum::<usize>();
+        versions
+    }
+
     /// A piece is good. Returns who gave wrong blocks of it before, with one of them as proof.
     pub(crate) fn good(&mut self, piece: u32, digests: &[u64]) -> BTreeMap<SocketAddr, Proof> {
-        let versions = self.failed.remove(&piece).unwrap_or_default();
+        let versions = self.take(piece);
         let mut guilty = BTreeMap::new();
         for version in &versions {
             for (block, ((giver, was), is)) in (0..).zip(version.iter().zip(digests)) {
@@ -115,15 +134,37 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut blame = Blame::default();
-        for piece in 0..10_000 {
-            blame.failed(piece % 1000, &[addr(1), addr(2)], &[1, 2]);
+        let held = |blame: &Blame| -> usize {
+            let versions = blame.failed.values().flatten();
+            versions.map(Vec::len).sum()
+        };
+        // Pieces of 512 KiB, of 256 MiB, and one of 4 GiB.
+        for blocks in [32, 16 << 10, 256 << 10] {
+            let givers: Vec<_> = (0..blocks).map(|n| addr(n as u16 % 9)).collect();
+            let digests: Vec<u64> = (0..blocks).collect();
+            for n in 0..10_000_000 / blocks {
+                blame.failed(n as u32 % 1000, &givers, &digests);
+                assert!(blame.blocks <= BLOCKS_MAX);
+            }
+            assert_eq!(held(&blame), blame.blocks);
+            assert!(blame.failed.values().all(|all| all.len() <= VERSIONS_MAX));
         }
-        assert!(blame.failed.len() <= PIECES_MAX);
-        assert!(
-            blame
-                .failed
-                .values()
-                .all(|versions| versions.len() <= VERSIONS_MAX)
-        );
+        for piece in 0..1000 {
+            blame.good(piece, &[]);
+        }
+        assert_eq!((blame.blocks, blame.failed.len()), (0, 0));
+    }
+
+    #[test]
+    fn attack_15_who_fails_other_pieces_is_remembered_for_this_one() {
+        let mut blame = Blame::default();
+        let givers: Vec<_> = (0..16 << 10).map(|n| addr(n % 2)).collect();
+        let digests: Vec<u64> = (0..16 << 10).collect();
+        for piece in 0..100 {
+            blame.failed(piece, &givers, &digests);
+        }
+        let mut right = digests.clone();
+        right[4] = 77;
+        assert_eq!(blame.good(99, &right).len(), 1);
     }
 }
