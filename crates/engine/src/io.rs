@@ -103,6 +103,8 @@ pub enum Input {
         /// The connection.
         peer: PeerKey,
     },
+    /// Connections are scarce and this torrent has more than its part: the one of least use is to go.
+    MakeRoom,
     /// A peer said something.
     Message {
         /// The connection.

@@ -36,6 +36,7 @@ pub mod rng;
 pub mod time;
 mod torrent;
 
+pub use candidates::{is_shared, network};
 pub use config::Config;
 pub use fault::{PeerFault, Proof, Sanction};
 pub use io::{

@@ -38,7 +38,7 @@ mod tracker;
 mod workers;
 
 pub use error::NodeError;
-pub use session::{Session, SessionConfig};
+pub use session::{PeerLimits, Session, SessionConfig};
 pub use torrent::{AddTorrent, Mode, Outcome, Torrent, TorrentEvent};
 pub use tracker::ScrapeEntry;
 

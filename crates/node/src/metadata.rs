@@ -3,8 +3,8 @@
 
 use crate::clock::Clock;
 use crate::error::NodeError;
-use crate::session::Inner;
 use crate::session::shake::{self, Ours, Shaken};
+use crate::session::{Inner, Member};
 use crate::tracker::{Announcer, is_supported};
 use bytes::{Bytes, BytesMut};
 use samara_disk::hash::{sha1_many, sha256_many};
@@ -110,6 +110,7 @@ pub(crate) async fn fetch(session: &Arc<Inner>, magnet: &Magnet) -> Result<Metai
         errands,
         send,
         trouble: None,
+        member: Arc::new(session.places.join(None)),
     };
     let found = timeout(GIVE_UP, hunt.run(receive)).await;
     hunt.errands.shutdown().await;
@@ -140,6 +141,8 @@ struct Hunt<'a> {
     send: Sender<News>,
     /// The last trouble with a tracker.
     trouble: Option<String>,
+    /// Its part of the session's connections.
+    member: Arc<Member>,
 }
 
 impl Hunt<'_> {
@@ -233,10 +236,17 @@ impl Hunt<'_> {
             };
             let upgrade = self.magnet.hash_v2.map(InfoHash::from);
             let (send, info_hash) = (self.send.clone(), self.info_hash);
+            let member = Arc::clone(&self.member);
             self.errands.spawn(async move {
-                let called = shake::call(addr, listen.ip(), info_hash, upgrade, ours).await;
-                let ended = match called {
-                    Ok(shaken) => converse(shaken, peer, listen.port(), &send).await,
+                let call = async {
+                    let _turn = member.may_dial().await;
+                    let place = member.enter(addr.ip());
+                    let place = place.map_err(|full| io::Error::other(format!("{full:?}")))?;
+                    let shaken = shake::call(addr, listen.ip(), info_hash, upgrade, ours).await?;
+                    io::Result::Ok((shaken, place))
+                };
+                let ended = match call.await {
+                    Ok((shaken, _place)) => converse(shaken, peer, listen.port(), &send).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = ended {

@@ -102,6 +102,7 @@ fn input_kind(input: &Input) -> &'static str {
         Input::PeerUp { .. } => "peers that came",
         Input::DialFailed { .. } => "dials that failed",
         Input::PeerDown { .. } => "peers that went",
+        Input::MakeRoom => "calls for room",
         Input::Message { .. } => "messages",
         Input::Block { .. } => "blocks",
         Input::Malformed { .. } => "malformed messages",

@@ -212,7 +212,8 @@ impl Candidates {
 }
 
 /// Whether many hosts may be behind one address of this kind.
-pub(crate) fn is_shared(ip: IpAddr) -> bool {
+#[must_use]
+pub fn is_shared(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
@@ -220,7 +221,8 @@ pub(crate) fn is_shared(ip: IpAddr) -> bool {
 }
 
 /// What one host can have as many addresses of as it likes: an IPv4 address, or an IPv6 /64.
-pub(crate) fn network(ip: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
         v4 @ IpAddr::V4(_) => v4,

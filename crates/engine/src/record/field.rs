@@ -411,4 +411,5 @@ kinds!(Input, input:
     13 => Stop,
     14 => PiecesLost(pieces),
     15 => DiskFailed(text),
+    16 => MakeRoom,
 );

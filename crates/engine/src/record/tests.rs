@@ -84,6 +84,7 @@ fn inputs() -> Vec<Input> {
             addr: "1.2.3.4:5".parse().expect("valid"),
         },
         Input::PeerDown { peer },
+        Input::MakeRoom,
         Input::PiecesLost(vec![1]),
         Input::DiskFailed("gone".into()),
         Input::Stop,

@@ -220,6 +220,7 @@ impl Torrent {
             }
             Input::DialFailed { addr } => self.on_dial_failed(now, addr, out),
             Input::PeerDown { peer } => self.on_peer_down(now, peer, out),
+            Input::MakeRoom => self.on_make_room(now, out),
             Input::Message { peer, message } => self.on_message(now, peer, message, out),
             Input::Block { peer, span } => self.on_block(now, peer, span, out),
             Input::Malformed { peer } => self.on_fault(now, peer, PeerFault::Malformed, out),

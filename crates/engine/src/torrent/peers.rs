@@ -7,6 +7,7 @@ use crate::io::{Event, Goodbye, Output, Outputs, PeerKey, Phase};
 use crate::peer::Peer;
 use crate::time::{Duration, Instant};
 use bytes::Bytes;
+use core::cmp::Reverse;
 use core::net::SocketAddr;
 use samara_proto::PeerId;
 use samara_proto::wire::{ExtendedHandshake, Message, Reserved, UT_METADATA_ID};
@@ -134,6 +135,21 @@ impl Torrent {
             self.hang_up(now, key, Goodbye::Surplus, out);
         }
         oldest.is_some()
+    }
+
+    /// Another torrent needs a connection that this one can spare: the one of least use goes, and of
+    /// several the one that came last.
+    pub(super) fn on_make_room(&mut self, now: Instant, out: &mut Outputs) {
+        if self.shed_useless(now, out) {
+            return;
+        }
+        let least = self.peers.iter().min_by_key(|(_, peer)| {
+            let rate = peer.from_it.rolling(now).max(peer.to_it.rolling(now));
+            (rate, peer.useful, peer.interested, Reverse(peer.came))
+        });
+        if let Some(key) = least.map(|(key, _)| *key) {
+            self.hang_up(now, key, Goodbye::Surplus, out);
+        }
     }
 
     /// The first things we say: what we have (BEP 3, 6), and what we understand (BEP 10).

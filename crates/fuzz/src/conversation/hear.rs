@@ -65,6 +65,7 @@ impl World {
                     self.say(Input::Malformed { peer });
                 }
             }
+            20 if kind == 0xd4 => self.say(Input::MakeRoom),
             20 if kind == 0xf4 => self.say(Input::Stop),
             _ => {
                 if let Some(peer) = self.pick(u)? {

@@ -4,6 +4,7 @@ use super::buffers::Buffers;
 use super::reader::{self, Batch};
 use super::writer::{self, Item, Outbox};
 use crate::limits::Throttle;
+use crate::session::Place;
 use crate::torrent::Fact;
 use bytes::BytesMut;
 use samara_disk::store::Store;
@@ -30,6 +31,7 @@ pub(crate) struct LinkParts {
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) facts: mpsc::UnboundedSender<Fact>,
+    pub(crate) place: Place,
 }
 
 /// A live connection. Dropping it ends both tasks and closes the socket.
@@ -40,6 +42,8 @@ pub(crate) struct Link {
     outbox: Outbox,
     reader: AbortHandle,
     writer: AbortHandle,
+    /// Held as long as the connection is.
+    _place: Place,
 }
 
 impl Link {
@@ -68,6 +72,7 @@ impl Link {
             outbox,
             reader: reader.abort_handle(),
             writer: writer.abort_handle(),
+            _place: parts.place,
         }
     }
 

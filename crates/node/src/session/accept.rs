@@ -1,6 +1,7 @@
 //! Connections that come in: who may be half open, and which torrent each one is for.
 
 use super::Inner;
+use super::places::PeerLimits;
 use super::shake::{self, Ours, Shaken};
 use super::socket::normal;
 use samara_proto::InfoHash;
@@ -11,43 +12,45 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// Connections that may be in their handshake at once; each costs a descriptor and a task. What comes
-/// beyond is closed at once, and its side will try again.
-const HALF_OPEN_MAX: usize = 256;
-/// ... from one address. Many peers may share one behind a NAT, and a demonstration runs them all on
-/// one machine; a flood from one address still leaves room for others.
-const HALF_OPEN_PER_ADDRESS: usize = 64;
 /// Pause after a failed accept: descriptors are scarce, and asking at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Counts half-open connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HalfOpen {
     counts: Mutex<HashMap<IpAddr, usize>>,
+    limits: PeerLimits,
 }
 
 /// A place among the half-open connections. Given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+struct Door {
     all: Arc<HalfOpen>,
     ip: IpAddr,
 }
 
 impl HalfOpen {
-    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+    fn new(limits: PeerLimits) -> Arc<Self> {
+        Arc::new(Self {
+            counts: Mutex::default(),
+            limits,
+        })
+    }
+
+    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Door> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = counts.values().sum();
         let here = counts.get(&ip).copied().unwrap_or(0);
-        if total >= HALF_OPEN_MAX || here >= HALF_OPEN_PER_ADDRESS {
+        if total >= self.limits.half_open_max || here >= self.limits.half_open_per_address {
             return None;
         }
         counts.insert(ip, here + 1);
         let all = Arc::clone(self);
-        Some(Place { all, ip })
+        Some(Door { all, ip })
     }
 }
 
-impl Drop for Place {
+impl Drop for Door {
     fn drop(&mut self) {
         let mut counts = self
             .all
@@ -64,8 +67,8 @@ impl Drop for Place {
 }
 
 /// Accepts until the session is gone or this task is aborted; its handshakes end with it.
-pub(crate) async fn run(listener: TcpListener, session: Weak<Inner>) {
-    let half_open = Arc::new(HalfOpen::default());
+pub(crate) async fn run(listener: TcpListener, limits: PeerLimits, session: Weak<Inner>) {
+    let half_open = HalfOpen::new(limits);
     let mut shaking = JoinSet::new();
     loop {
         while shaking.try_join_next().is_some() {}
@@ -78,28 +81,32 @@ pub(crate) async fn run(listener: TcpListener, session: Weak<Inner>) {
             }
         };
         let from = normal(from);
-        let Some(place) = half_open.enter(from.ip()) else {
+        let Some(door) = half_open.enter(from.ip()) else {
             tracing::debug!(%from, "too many half-open connections");
             continue;
         };
-        shaking.spawn(greet(stream, from, place, session.clone()));
+        shaking.spawn(greet(stream, from, door, session.clone()));
     }
 }
 
-async fn greet(stream: TcpStream, from: std::net::SocketAddr, place: Place, session: Weak<Inner>) {
+async fn greet(stream: TcpStream, from: std::net::SocketAddr, door: Door, session: Weak<Inner>) {
     let find = |hash: InfoHash| -> Option<Ours> { session.upgrade()?.ours(hash) };
     match shake::answer(stream, from, find).await {
-        Ok(shaken) => hand_over(shaken, place, &session),
+        Ok(shaken) => hand_over(shaken, door, &session),
         Err(error) => tracing::debug!(%from, %error, "no handshake"),
     }
 }
 
-fn hand_over(shaken: Shaken, place: Place, session: &Weak<Inner>) {
+fn hand_over(shaken: Shaken, door: Door, session: &Weak<Inner>) {
     let Some(session) = session.upgrade() else {
         return;
     };
     if let Some(torrent) = session.torrent(shaken.theirs.info_hash) {
-        torrent.connected(shaken, place);
+        match torrent.member.enter(shaken.addr.ip()) {
+            Ok(place) => torrent.connected(shaken, place),
+            Err(full) => tracing::debug!(from = %shaken.addr, ?full, "no place"),
+        }
+        drop(door);
     }
 }
 
@@ -109,15 +116,17 @@ mod tests {
 
     #[test]
     fn places_are_limited_and_given_back() {
-        let half_open = Arc::new(HalfOpen::default());
+        let limits = PeerLimits::default();
+        let half_open = HalfOpen::new(limits);
         let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
         let from_one: Vec<_> = (0..100).filter_map(|_| half_open.enter(ip(1))).collect();
-        assert_eq!(from_one.len(), HALF_OPEN_PER_ADDRESS);
+        assert_eq!(from_one.len(), limits.half_open_per_address);
         let others: Vec<_> = (2..250)
             .flat_map(|last| (0..10).map(move |_| last))
             .filter_map(|last| half_open.enter(ip(last)))
             .collect();
-        assert_eq!(others.len(), HALF_OPEN_MAX - HALF_OPEN_PER_ADDRESS);
+        let left = limits.half_open_max - limits.half_open_per_address;
+        assert_eq!(others.len(), left);
         drop((from_one, others));
         assert!(half_open.counts.lock().expect("lock").is_empty());
         assert!(half_open.enter(ip(1)).is_some());

@@ -1,10 +1,12 @@
 //! A session: one peer port, the threads and limits that torrents share, and the torrents.
 
 mod accept;
+mod places;
 pub(crate) mod shake;
 pub(crate) mod socket;
 
-pub(crate) use accept::Place;
+pub use places::PeerLimits;
+pub(crate) use places::{Member, Place, Places};
 pub(crate) use shake::Shaken;
 
 use crate::clock::Clock;
@@ -44,6 +46,8 @@ pub struct SessionConfig {
     pub down_limit: Option<u64>,
     /// Threads that check pieces and files; 0: as many as there are cores.
     pub hash_threads: usize,
+    /// Connections to peers, all torrents together.
+    pub limits: PeerLimits,
 }
 
 impl Default for SessionConfig {
@@ -53,6 +57,7 @@ impl Default for SessionConfig {
             up_limit: None,
             down_limit: None,
             hash_threads: 0,
+            limits: PeerLimits::default(),
         }
     }
 }
@@ -70,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) udp: Arc<Udp>,
     pub(crate) up: Option<Arc<Bucket>>,
     pub(crate) down: Option<Arc<Bucket>>,
+    pub(crate) places: Arc<Places>,
     /// By every info-hash under which peers may ask.
     torrents: Mutex<BTreeMap<InfoHash, Arc<Shared>>>,
     accepting: Mutex<Option<AbortHandle>>,
@@ -157,11 +163,12 @@ impl Session {
             udp: Arc::new(Udp::new(listen.ip(), Default::default())),
             up: bucket(config.up_limit),
             down: bucket(config.down_limit),
+            places: Places::new(config.limits),
             torrents: Mutex::default(),
             accepting: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
-        let accepting = tokio::spawn(accept::run(listener, Arc::downgrade(&inner)));
+        let accepting = tokio::spawn(accept::run(listener, config.limits, Arc::downgrade(&inner)));
         *inner
             .accepting
             .lock()

@@ -257,7 +257,11 @@ impl Driver {
                 }
                 self.say(input);
             }
-            Fact::Connected { shaken, place } => self.connect(shaken, place),
+            Fact::Connected {
+                shaken,
+                outgoing,
+                place,
+            } => self.connect(shaken, outgoing, place),
             Fact::Announced { words, result } => self.announced(words, result),
             Fact::Journaled => self.keeper.committed(&self.setting.shared.bus),
             Fact::Looked(changes) => self.looked(&changes),
@@ -291,8 +295,7 @@ impl Driver {
         }
     }
 
-    fn connect(&mut self, shaken: Shaken, place: Option<Place>) {
-        let outgoing = place.is_none();
+    fn connect(&mut self, shaken: Shaken, outgoing: bool, place: Place) {
         let peer = PeerKey(self.next_key);
         self.next_key += 1;
         let link = Link::open(LinkParts {
@@ -305,6 +308,7 @@ impl Driver {
             buffers: Arc::clone(&self.buffers),
             batches: self.batch_sender.clone(),
             facts: self.setting.shared.facts.clone(),
+            place,
         });
         self.links.insert(peer, link);
         self.say(Input::PeerUp {

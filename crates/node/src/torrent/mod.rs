@@ -22,7 +22,7 @@ pub(crate) use events::Bus;
 pub use events::{Outcome, TorrentEvent};
 
 use crate::error::NodeError;
-use crate::session::{Inner, Place, Shaken};
+use crate::session::{Inner, Member, Place, Shaken};
 use lookout::Rechecked;
 use samara_disk::seam::Seam;
 use samara_disk::store::Change;
@@ -102,8 +102,10 @@ pub(crate) enum Fact {
     /// Handshakes are done, on a connection that we dialled or took.
     Connected {
         shaken: Shaken,
-        /// The place among the half-open connections of one that came in.
-        place: Option<Place>,
+        /// We dialled it.
+        outgoing: bool,
+        /// Its place among the connections of the session.
+        place: Place,
     },
     /// A tracker was asked.
     Announced {
@@ -124,6 +126,8 @@ pub(crate) struct Shared {
     pub(crate) info: Arc<Info>,
     pub(crate) bus: Bus,
     pub(crate) facts: UnboundedSender<Fact>,
+    /// Its part of the session's connections.
+    pub(crate) member: Member,
     /// Peers are taken: the torrent is open.
     pub(crate) live: AtomicBool,
     /// Stop checking what is on disk.
@@ -141,12 +145,17 @@ impl Shared {
 
     /// A peer has come in.
     pub(crate) fn connected(&self, shaken: Shaken, place: Place) {
-        let place = Some(place);
-        let _ = self.facts.send(Fact::Connected { shaken, place });
+        let outgoing = false;
+        let _ = self.facts.send(Fact::Connected {
+            shaken,
+            outgoing,
+            place,
+        });
     }
 
     fn end(&self, outcome: Outcome) {
         self.live.store(false, Ordering::Relaxed);
+        self.member.leave();
         self.outcome.send_replace(Some(outcome));
         self.bus.close();
     }
@@ -233,6 +242,7 @@ pub(crate) fn start(request: AddTorrent, session: &Arc<Inner>) -> Arc<Shared> {
     let shared = Arc::new(Shared {
         info: Arc::new(request.metainfo.info.clone()),
         bus: Bus::default(),
+        member: session.places.join(Some(facts.clone())),
         facts,
         live: AtomicBool::new(false),
         cancel: AtomicBool::new(false),

@@ -11,6 +11,7 @@ use samara_engine::{
     Announce, Answer, Event, FilesOutcome, Input, Output, PeerFault, PeerKey, Proof, TrackerKey,
 };
 use samara_proto::{Bitfield, InfoHash, Span};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -81,19 +82,27 @@ impl Driver {
         };
         let upgrade = info.hash_v2.map(InfoHash::from);
         let listen = self.setting.listen.ip();
-        let facts = self.setting.shared.facts.clone();
+        let shared = Arc::clone(&self.setting.shared);
         self.errands.spawn(async move {
-            let fact = match shake::call(addr, listen, info_hash, upgrade, ours).await {
-                Ok(shaken) => Fact::Connected {
+            let call = async {
+                let _turn = shared.member.may_dial().await;
+                let place = shared.member.enter(addr.ip());
+                let place = place.map_err(|full| io::Error::other(format!("{full:?}")))?;
+                let shaken = shake::call(addr, listen, info_hash, upgrade, ours).await?;
+                io::Result::Ok((shaken, place))
+            };
+            let fact = match call.await {
+                Ok((shaken, place)) => Fact::Connected {
                     shaken,
-                    place: None,
+                    outgoing: true,
+                    place,
                 },
                 Err(error) => {
                     tracing::debug!(%addr, %error, "dial");
                     Fact::Say(Input::DialFailed { addr })
                 }
             };
-            let _ = facts.send(fact);
+            let _ = shared.facts.send(fact);
         });
     }
 

@@ -148,3 +148,34 @@ fn attack_21_a_flood_of_addresses_is_bounded_and_the_useless_ones_are_not_dialle
     assert!(dialled.count() <= forever().dials_max);
     alone.torrent.check();
 }
+
+/// Connections of a session are shared between its torrents: one that has more than its part lets go of whom
+/// it can spare, and not of who gives it something.
+#[test]
+fn attack_21_who_is_of_least_use_makes_room() {
+    let mut alone = Alone::new(Bitfield::empty(12), vec![], forever());
+    for key in 1..=4 {
+        alone.peer(key, Reserved::ours(false));
+    }
+    alone.message(1, bits(&[0xff, 0xf0]));
+    alone.message(2, bits(&[0xff, 0]));
+    alone.message(3, Message::Interested);
+    let gone = |out: &Outputs| -> Vec<u32> {
+        let peers = out.iter().filter_map(|output| match output {
+            Output::Hangup { peer, why } => {
+                assert_eq!(*why, Goodbye::Surplus);
+                Some(peer.0)
+            }
+            _ => None,
+        });
+        peers.collect()
+    };
+    for wanted in [4, 3, 2, 1] {
+        let out = alone.say(Input::MakeRoom);
+        assert_eq!(gone(&out), [wanted]);
+        let peer = PeerKey(wanted);
+        alone.say(Input::PeerDown { peer });
+        alone.torrent.check();
+    }
+    assert_eq!(gone(&alone.say(Input::MakeRoom)), []);
+}
