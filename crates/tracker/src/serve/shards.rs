@@ -5,7 +5,8 @@
 //! are on all parts together, so that a part may hold as much as it likes while the whole has room.
 
 use crate::swarm::{
-    Announce, Answer, Config, Elsewhere, News, SavedSwarm, Sink, Stats, Store, SwarmStats, mix,
+    Announce, Answer, Config, Elsewhere, News, SavedSwarm, Sink, Stats, Store, SwarmStats, Trail,
+    mix,
 };
 use samara_proto::InfoHash;
 use samara_proto::tracker::{Refusal, ScrapeReply};
@@ -27,6 +28,15 @@ const EXPIRE_AT_ONCE: usize = 10_000;
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shard(Mutex<Store>);
+
+/// The way to a peer's memory, found step by step.
+#[derive(Debug)]
+pub(super) struct Way {
+    part: usize,
+    info_hash: InfoHash,
+    addr: SocketAddr,
+    trail: Trail,
+}
 
 #[derive(Debug)]
 pub(super) struct Shards {
@@ -113,10 +123,20 @@ impl Shards {
         })
     }
 
+    /// The beginning of a way to a peer: see [`Shards::prefetch`].
+    pub(super) fn way(&self, info_hash: InfoHash, addr: SocketAddr) -> Way {
+        Way {
+            part: self.number(&info_hash),
+            info_hash,
+            addr,
+            trail: Trail::default(),
+        }
+    }
+
     /// One step of [`Store::prefetch`], if nobody else is at work there.
-    pub(super) fn prefetch(&self, step: u32, info_hash: &InfoHash, addr: SocketAddr) {
-        if let Ok(store) = self.shard(self.number(info_hash)).0.try_lock() {
-            store.prefetch(step, info_hash, addr);
+    pub(super) fn prefetch(&self, step: u32, way: &mut Way) {
+        if let Ok(store) = self.shard(way.part).0.try_lock() {
+            store.prefetch(step, &way.info_hash, way.addr, &mut way.trail);
         }
     }
 

@@ -86,6 +86,13 @@ impl Index {
         }
     }
 
+    /// The place where a search for `hash` looks first.
+    pub(super) fn likely(&self, hash: u64) -> Option<usize> {
+        let place = self.places.get(hash as usize & self.mask()).copied();
+        let place = place.filter(|place| *place != EMPTY);
+        place.map(|place| place as usize)
+    }
+
     /// The place that `is` recognises.
     pub(super) fn find(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
         self.entry(hash, is).map(|slot| self.at(slot) as usize)

@@ -596,25 +596,35 @@ pub(super) fn counts(swarm: &Swarm, larges: &Slab<Large>) -> Counts {
     }
 }
 
-/// Asks for what hangs on a swarm.
-pub(super) fn prefetch_large(swarm: &Swarm, larges: &Slab<Large>) {
+/// Asks for what hangs on a swarm; whether there is anything.
+pub(super) fn prefetch_large(swarm: &Swarm, larges: &Slab<Large>) -> bool {
     if let Peers::Large(number) = swarm.peers
         && let Some(slot) = larges.slot(number)
     {
         prefetch(slot);
+        return true;
     }
+    false
 }
 
-/// Asks for where in a pool `place` is looked for.
-pub(super) fn prefetch_place(swarm: &Swarm, larges: &Slab<Large>, place: &Place, key: u64) {
+/// Asks for where in a pool `place` is looked for: `first` for the index, if there is one, then for the
+/// place. Whether there is more to ask for.
+pub(super) fn prefetch_place(
+    swarm: &Swarm,
+    larges: &Slab<Large>,
+    place: &Place,
+    key: u64,
+    first: bool,
+) -> bool {
     if let Peers::Large(number) = swarm.peers
         && let Some(large) = larges.get(number)
     {
-        match place {
-            Place::Four(record) => large.v4.prefetch(record, key),
-            Place::Six(record) => large.v6.prefetch(record, key),
-        }
+        return match place {
+            Place::Four(record) => large.v4.prefetch(record, key, first),
+            Place::Six(record) => large.v6.prefetch(record, key, first),
+        };
     }
+    false
 }
 
 /// Everybody in a swarm: address, role, and what is noted.

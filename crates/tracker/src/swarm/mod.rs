@@ -57,4 +57,4 @@ pub use record::Role;
 #[cfg(feature = "serve")]
 pub(crate) use record::mix;
 pub use saved::SavedSwarm;
-pub use store::{Announce, Elsewhere, PREFETCHES, PeerInfo, Stats, Store, SwarmStats};
+pub use store::{Announce, Elsewhere, PREFETCHES, PeerInfo, Stats, Store, SwarmStats, Trail};

@@ -323,12 +323,31 @@ pub(super) trait Pool<R: Record> {
             return;
         };
         let hole = hole.map_or(usize::MAX, |hole| hole - range.start);
+        // In a large swarm each is a cache miss: asked for before the first is looked at, they overlap.
+        let mut picks = [0_u32; PICKS];
+        let mut picked = 0;
+        let mut flush = |picks: &[u32]| {
+            for pick in picks {
+                if let Some(record) = all.get(*pick as usize) {
+                    give(record);
+                }
+            }
+        };
         rng.spread(n as u32, want as u32, |pick| {
-            let pick = pick as usize;
-            if let Some(record) = all.get(pick + usize::from(pick >= hole)) {
-                give(record);
+            let pick = pick + u32::from(pick as usize >= hole);
+            if let Some(record) = all.get(pick as usize) {
+                prefetch(record);
+            }
+            if picked == PICKS {
+                flush(&picks);
+                picked = 0;
+            }
+            if let Some(place) = picks.get_mut(picked) {
+                *place = pick;
+                picked += 1;
             }
         });
+        flush(picks.get(..picked).unwrap_or_default());
     }
 
     /// The same where some can be reached by everybody and some only from here: a tracker in a house
@@ -360,6 +379,9 @@ pub(super) trait Pool<R: Record> {
         });
     }
 }
+
+/// Peers whose memory is asked for side by side: as many as nearly all replies have.
+const PICKS: usize = 64;
 
 /// Peers looked at to draw from where not everybody can be told: ten times what is handed out.
 const MIXED_LOOKS: usize = 2_048;
@@ -522,12 +544,19 @@ impl<R: Record> Heap<R> {
         }
     }
 
-    /// Asks for the memory that [`Pool::find`] will look at first.
-    pub(super) fn prefetch(&self, record: &R, key: u64) {
+    /// Asks for the memory that [`Pool::find`] will look at `first`, or after that; whether there is
+    /// more of it.
+    pub(super) fn prefetch(&self, record: &R, key: u64, first: bool) -> bool {
         match &self.index {
-            Some(index) => index.prefetch(record.hash(key)),
+            Some(index) if first => index.prefetch(record.hash(key)),
+            Some(index) => {
+                let place = index.likely(record.hash(key));
+                let record = place.and_then(|place| self.records.get(place));
+                record.into_iter().for_each(prefetch);
+            }
             None => self.records.first().into_iter().for_each(prefetch),
         }
+        first && self.index.is_some()
     }
 
     /// Room grows by a quarter, not by the double: at 8 bytes a peer, copying is cheap and space

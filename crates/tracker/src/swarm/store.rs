@@ -25,8 +25,16 @@ pub(crate) const EXPIRE_BUDGET: usize = 20_000;
 /// Minutes after which a client that found the tracker full may ask again.
 const FULL_RETRY: u32 = 15;
 
-/// Steps of [`Store::prefetch`]: table, swarm, pool, place.
-pub const PREFETCHES: u32 = 4;
+/// Steps of [`Store::prefetch`]: table, swarm, pool, index, place.
+pub const PREFETCHES: u32 = 5;
+
+/// What one step of [`Store::prefetch`] has found, for the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trail {
+    hash: u64,
+    /// Number of the swarm, most likely.
+    number: Option<u32>,
+}
 
 /// What a peer announces, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -454,25 +462,33 @@ impl Store {
     /// Asks for the memory that an announce from `addr` will need. There are [`PREFETCHES`] steps, each
     /// of which needs what the one before has asked for: a caller with many announces does the first
     /// step for all of them, then the second, and so on. Changes nothing but the time it takes.
-    pub fn prefetch(&self, step: u32, info_hash: &InfoHash, addr: SocketAddr) {
-        if step == 0 {
-            self.table.prefetch(info_hash);
-            return;
+    pub fn prefetch(&self, step: u32, info_hash: &InfoHash, addr: SocketAddr, trail: &mut Trail) {
+        match step {
+            0 => {
+                trail.hash = self.table.hash(info_hash);
+                self.table.prefetch(trail.hash);
+                return;
+            }
+            1 => trail.number = self.table.likely(trail.hash),
+            _ => {}
         }
-        let Some(slot) = self
-            .table
-            .likely(info_hash)
-            .and_then(|n| self.swarms.slot(n))
-        else {
+        let Some(slot) = trail.number.and_then(|number| self.swarms.slot(number)) else {
             return;
         };
-        match (step, slot) {
-            (1, slot) => prefetch(slot),
+        let more = match (step, slot) {
+            (1, slot) => {
+                prefetch(slot);
+                true
+            }
+            (_, None) => false,
             (2, Some(swarm)) => members::prefetch_large(swarm, &self.larges),
             (_, Some(swarm)) => {
-                members::prefetch_place(swarm, &self.larges, &Place::new(addr), self.key);
+                let place = Place::new(addr);
+                members::prefetch_place(swarm, &self.larges, &place, self.key, step == 3)
             }
-            (_, None) => {}
+        };
+        if !more {
+            trail.number = None;
         }
     }
 

@@ -30,7 +30,7 @@ impl Table {
     }
 
     /// A number that nobody can foresee who does not have the key: an attacker chooses info-hashes.
-    fn hash(&self, info_hash: &InfoHash) -> u64 {
+    pub(super) fn hash(&self, info_hash: &InfoHash) -> u64 {
         let bytes = &info_hash.0;
         let [one @ .., _, _, _, _, _, _, _, _, _, _, _, _] = bytes;
         let [_, _, _, _, _, _, _, _, two @ .., _, _, _, _] = bytes;
@@ -54,9 +54,8 @@ impl Table {
         }
     }
 
-    /// The entry of `info_hash`; `is` compares a number's.
-    fn entry(&self, info_hash: &InfoHash, is: impl Fn(u32) -> bool) -> Option<usize> {
-        let hash = self.hash(info_hash);
+    /// The entry of what hashes to `hash`; `is` compares a number's.
+    fn entry(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<usize> {
         let mask = self.entries.len() - 1;
         let mut at = hash as usize & mask;
         loop {
@@ -72,20 +71,21 @@ impl Table {
     }
 
     /// Asks for the entry where a search begins.
-    pub(super) fn prefetch(&self, info_hash: &InfoHash) {
+    pub(super) fn prefetch(&self, hash: u64) {
         let mask = self.entries.len() - 1;
-        if let Some(entry) = self.entries.get(self.hash(info_hash) as usize & mask) {
+        if let Some(entry) = self.entries.get(hash as usize & mask) {
             prefetch(entry);
         }
     }
 
-    /// The number that is most likely that of `info_hash`: the first with the same 8 bits.
-    pub(super) fn likely(&self, info_hash: &InfoHash) -> Option<u32> {
-        self.find(info_hash, |_| true)
+    /// The number that is most likely that of what hashes to `hash`: the first with the same 8 bits.
+    pub(super) fn likely(&self, hash: u64) -> Option<u32> {
+        let at = self.entry(hash, |_| true)?;
+        Some(self.at(at) & NUMBER)
     }
 
     pub(super) fn find(&self, info_hash: &InfoHash, is: impl Fn(u32) -> bool) -> Option<u32> {
-        let at = self.entry(info_hash, is)?;
+        let at = self.entry(self.hash(info_hash), is)?;
         Some(self.at(at) & NUMBER)
     }
 
@@ -124,7 +124,7 @@ impl Table {
         number: u32,
         hash_of: impl Fn(u32) -> InfoHash,
     ) {
-        let Some(mut gap) = self.entry(info_hash, |other| other == number) else {
+        let Some(mut gap) = self.entry(self.hash(info_hash), |other| other == number) else {
             return;
         };
         let mask = self.entries.len() - 1;

@@ -5,6 +5,7 @@ use super::packet::{Inbox, Outbox};
 use super::train::{Key, Train, compose};
 use super::{Board, UdpStats, sys};
 use crate::serve::handle::Handle;
+use crate::serve::shards::Way;
 use crate::swarm::{Announce, PREFETCHES};
 use samara_proto::tracker::udp::{
     ANNOUNCE_REPLY_HEAD, Hashes, MAX_UDP_REPLY, Options, Request, TransactionId, UdpAnnounce,
@@ -29,11 +30,47 @@ const MAX_WORDS: usize = 200;
 /// Packets of a batch from which their misses overlap enough.
 const WORTH_PREFETCHING: usize = 4;
 
+/// Packets whose memory is asked for before the first of them is answered: four to eight cache lines each,
+/// which the first-level cache (32 to 48 KiB) holds until it is their turn.
+const AHEAD: usize = 64;
+
 /// Room for packets that is prepared even if few came lately.
 const ROOM_LEAST: usize = 16;
 
 /// Pause after the system refused to receive for a reason that will not pass at once.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Packets a millisecond from which they are let gather: below, each is answered when it comes.
+const BUSY: u64 = 20;
+
+/// For how long they are let gather. What a batch costs besides its packets (waking up, two calls into
+/// the kernel, memory that is not in the cache yet) is shared by all that have come, and more answers
+/// to one socket make longer trains. No client minds a millisecond.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// Milliseconds over which the pace is measured.
+const PACE_SPAN: u64 = 10;
+
+/// How many packets come.
+#[derive(Debug, Default)]
+struct Traffic {
+    since: u64,
+    came: u64,
+    busy: bool,
+}
+
+impl Traffic {
+    /// Takes note of packets that came by `now`, in milliseconds; whether there are many.
+    fn note(&mut self, now: u64, came: usize) -> bool {
+        self.came += came as u64;
+        let span = now.saturating_sub(self.since);
+        if span >= PACE_SPAN {
+            self.busy = self.came >= span * BUSY;
+            (self.since, self.came) = (now, 0);
+        }
+        self.busy
+    }
+}
 
 /// What a packet deserves.
 enum Deed {
@@ -54,6 +91,7 @@ pub(super) struct Worker {
     keys: Vec<Key>,
     order: Vec<u16>,
     trains: Vec<Train>,
+    ways: Vec<Way>,
 }
 
 /// The time, asked for once a batch.
@@ -77,6 +115,7 @@ impl Worker {
             keys: Vec::new(),
             order: Vec::new(),
             trains: Vec::new(),
+            ways: Vec::new(),
         }
     }
 
@@ -88,6 +127,7 @@ impl Worker {
         // Bound to one address, answers come from there anyhow.
         let everywhere = local.is_ok_and(|addr| addr.ip().is_unspecified());
         let mut room = ROOM_LEAST;
+        let mut traffic = Traffic::default();
         while !stop.load(Ordering::Relaxed) {
             let open = inbox.len().min(room);
             let slots = inbox.get_mut(..open).unwrap_or_default();
@@ -96,6 +136,10 @@ impl Worker {
                     // Room is prepared one slot at a time: for what is to be expected.
                     room = (came * 2).max(ROOM_LEAST);
                     self.batch(&mut inbox, &mut outbox, came);
+                    // A full batch says that more wait already.
+                    if traffic.note(self.handle.now(), came) && came < sys::BATCH {
+                        std::thread::sleep(GATHER);
+                    }
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock
@@ -120,9 +164,15 @@ impl Worker {
                 .elapsed()
                 .map_or(0, |age| age.as_secs()),
         };
-        self.prefetch(inbox.get(..came).unwrap_or_default());
         let mut ready = 0;
-        for (number, slot) in inbox.iter_mut().enumerate().take(came) {
+        for number in 0..came {
+            if number % AHEAD == 0 {
+                let end = came.min(number + AHEAD);
+                self.prefetch(inbox.get(number..end).unwrap_or_default());
+            }
+            let Some(slot) = inbox.get_mut(number) else {
+                break;
+            };
             self.stats.received += 1;
             let Some(out) = outbox.get_mut(ready) else {
                 break;
@@ -139,21 +189,23 @@ impl Worker {
         self.send(inbox, outbox, ready);
     }
 
-    /// Has the memory fetched that the announces of a batch will need, all side by side. Whatever else
-    /// came is not looked at; nor are ids, since asking for memory says nothing to anybody.
-    fn prefetch(&self, inbox: &[Inbox]) {
+    /// Has the memory fetched that some announces will need, all side by side. Whatever else came is not
+    /// looked at; nor are ids, since asking for memory says nothing to anybody.
+    fn prefetch(&mut self, inbox: &[Inbox]) {
         if inbox.len() < WORTH_PREFETCHING {
             return;
         }
         let store = self.handle.store();
+        self.ways.clear();
+        self.ways.extend(inbox.iter().filter_map(|slot| {
+            let (info_hash, port) = peek_announce(slot.packet())?;
+            let source = slot.name.get()?;
+            let addr = SocketAddr::new(source.ip().to_canonical(), port);
+            Some(store.way(info_hash, addr))
+        }));
         for step in 0..PREFETCHES {
-            for slot in inbox {
-                if let Some((info_hash, port)) = peek_announce(slot.packet())
-                    && let Some(source) = slot.name.get()
-                {
-                    let addr = SocketAddr::new(source.ip().to_canonical(), port);
-                    store.prefetch(step, &info_hash, addr);
-                }
+            for way in &mut self.ways {
+                store.prefetch(step, way);
             }
         }
     }
@@ -495,6 +547,24 @@ mod tests {
         }
         let another = announce(&mut worker, "192.0.2.1:9", 2);
         assert!(matches!(another, Some(ReplyBody::Announce { .. })));
+    }
+
+    #[test]
+    fn packets_are_let_gather_only_while_many_come() {
+        let mut traffic = Traffic::default();
+        let mut now = 1_000;
+        let mut second = |each: usize| {
+            let busy = (0..1_000).filter(|_| {
+                now += 1;
+                traffic.note(now, each)
+            });
+            busy.count()
+        };
+        assert!(second(BUSY as usize - 1) < 20, "19,000 a second");
+        assert!(second(BUSY as usize + 1) > 980, "21,000 a second");
+        assert!(second(0) < 20, "nobody comes");
+        // One burst after a silence is no pace.
+        assert!(!traffic.note(now + 60_000, 1_024));
     }
 
     #[test]
