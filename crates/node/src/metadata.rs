@@ -240,8 +240,7 @@ impl Hunt<'_> {
             self.errands.spawn(async move {
                 let call = async {
                     let _turn = member.may_dial().await;
-                    let place = member.enter(addr.ip());
-                    let place = place.map_err(|full| io::Error::other(format!("{full:?}")))?;
+                    let place = member.enter(addr.ip())?;
                     let shaken = shake::call(addr, listen.ip(), info_hash, upgrade, ours).await?;
                     io::Result::Ok((shaken, place))
                 };

@@ -12,6 +12,7 @@
 use crate::torrent::Fact;
 use samara_engine::{Input, is_shared, network};
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
@@ -55,6 +56,15 @@ pub(crate) enum Full {
     Session,
     /// The address has as many as it may.
     Address,
+}
+
+impl From<Full> for io::Error {
+    fn from(full: Full) -> Self {
+        Self::other(match full {
+            Full::Session => "no place: this session has as many connections as it may",
+            Full::Address => "no place: this address has as many connections as it may",
+        })
+    }
 }
 
 /// What one torrent has.

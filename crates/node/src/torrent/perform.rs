@@ -86,8 +86,7 @@ impl Driver {
         self.errands.spawn(async move {
             let call = async {
                 let _turn = shared.member.may_dial().await;
-                let place = shared.member.enter(addr.ip());
-                let place = place.map_err(|full| io::Error::other(format!("{full:?}")))?;
+                let place = shared.member.enter(addr.ip())?;
                 let shaken = shake::call(addr, listen, info_hash, upgrade, ours).await?;
                 io::Result::Ok((shaken, place))
             };
