@@ -6,6 +6,9 @@
 // Nothing of a program is reachable from outside; `pub` says "for the other modules".
 #![allow(unreachable_pub)]
 
+mod deny;
+mod fuzz;
+mod hostile;
 mod tidy;
 mod torture;
 
@@ -16,8 +19,7 @@ const USAGE: &str = "\
 cargo xtask tidy           check the rules of the house (see ARCHITECTURE.md)
 cargo xtask test           all that must pass: foreign clients installed, format, lints, tidy, tests, doc tests
 cargo xtask test --quick   the same without the foreign clients and the long tests
-cargo xtask fuzz [SECONDS] [TARGET...]
-                           fuzz each target for so long (60 s; all targets); needs nightly and cargo-fuzz";
+cargo xtask deny           licences, sources and advisories of dependencies; needs cargo-deny";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,9 +29,14 @@ fn main() -> ExitCode {
         ["test"] => run_tests(false),
         ["test", "--quick"] => run_tests(true),
         ["torture", options @ ..] => torture::run(&root(), options),
-        ["fuzz", rest @ ..] => run_fuzz(rest),
+        ["fuzz", rest @ ..] => fuzz::run(&root(), rest),
+        ["hostile", options @ ..] => hostile::run(options),
+        ["deny"] => deny::run(),
         _ => {
-            eprintln!("{USAGE}\n{}", torture::USAGE);
+            eprintln!("{USAGE}");
+            for usage in [fuzz::USAGE, torture::USAGE, hostile::USAGE] {
+                eprintln!("{usage}");
+            }
             return ExitCode::from(2);
         }
     };
@@ -93,59 +100,17 @@ fn run_tests(quick: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Fuzzes one target after the other. What is found beyond the fixed corpus goes to `fuzz/target/found`;
-/// an input that breaks a property is kept in `fuzz/artifacts`, and ends the run.
-fn run_fuzz(args: &[&str]) -> Result<(), String> {
-    let (seconds, only) = match args.split_first() {
-        Some((first, rest)) if first.parse::<u32>().is_ok() => (*first, rest),
-        _ => ("60", args),
-    };
-    let folder = root().join("fuzz");
-    let entries = std::fs::read_dir(folder.join("fuzz_targets"))
-        .map_err(|error| format!("{}: {error}", folder.display()))?;
-    let names = entries.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        Some(path.file_stem()?.to_str()?.to_owned())
-    });
-    let mut targets: Vec<String> = names
-        .filter(|name| only.is_empty() || only.contains(&name.as_str()))
-        .collect();
-    targets.sort();
-    if targets.is_empty() {
-        return Err(format!("no such target in {}", folder.display()));
-    }
-    for target in targets {
-        let found = format!("fuzz/target/found/{target}");
-        std::fs::create_dir_all(root().join(&found))
-            .map_err(|error| format!("{found}: {error}"))?;
-        let corpus = format!("fuzz/corpus/{target}");
-        let time = format!("-max_total_time={seconds}");
-        // Safe code gains nothing from the address sanitizer, and is twice as fast without.
-        step(
-            "cargo",
-            &[
-                "+nightly",
-                "fuzz",
-                "run",
-                "--sanitizer",
-                "none",
-                &target,
-                &found,
-                &corpus,
-                "--",
-                &time,
-                "-timeout=20",
-            ],
-        )?;
-    }
-    Ok(())
-}
-
 /// Runs one command in the workspace's folder, showing what it says.
 fn step(program: &str, args: &[&str]) -> Result<(), String> {
+    step_with(program, args, None)
+}
+
+/// The same with one more variable in its environment.
+fn step_with(program: &str, args: &[&str], variable: Option<(&str, &str)>) -> Result<(), String> {
     println!("== {program} {}", args.join(" "));
     let status = Command::new(program)
         .args(args)
+        .envs(variable)
         .current_dir(root())
         .status()
         .map_err(|err| format!("cannot run {program}: {err}"))?;

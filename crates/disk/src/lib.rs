@@ -12,6 +12,9 @@
 
 pub mod check;
 pub mod create;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod hash;
 pub mod resume;
 pub mod seam;
@@ -19,5 +22,5 @@ pub mod store;
 
 #[cfg(test)]
 mod faults;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;

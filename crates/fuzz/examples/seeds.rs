@@ -264,7 +264,14 @@ fn snapshots() {
 
 /// For histories: xorshift noise, the same every time.
 fn noise() {
-    for target in ["swarm", "metadata", "conversation", "picker", "choker"] {
+    for target in [
+        "swarm",
+        "metadata",
+        "conversation",
+        "picker",
+        "choker",
+        "journal",
+    ] {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         for (n, len) in [40usize, 200, 800, 1500, 3000].into_iter().enumerate() {
             let mut next = || {

@@ -115,7 +115,8 @@ impl Geometry {
         {
             return len;
         }
-        if piece + 1 == self.pieces {
+        // A peer may name any piece: no sum of it.
+        if piece == self.pieces - 1 {
             self.last_len
         } else {
             self.piece_length
@@ -137,7 +138,7 @@ impl Geometry {
     /// The span of block `block` of `piece`, without padding.
     #[must_use]
     pub fn block_span(&self, piece: u32, block: u32) -> Span {
-        let offset = block * BLOCK;
+        let offset = block.saturating_mul(BLOCK);
         Span {
             piece,
             offset,

@@ -19,6 +19,8 @@ mod begin;
 mod table;
 
 pub use begin::{BeginError, Begun, begin};
+#[cfg(any(test, fuzzing))]
+pub(crate) use table::write_rows;
 
 use crate::seam::{Action, Seam};
 use crate::store::{DiskError, Fingerprint, JOURNAL_FOLDER, Layout, Root, Store, fingerprint};

@@ -297,6 +297,36 @@ pub(super) fn write(
     write().map_err(|error| error.to_string())
 }
 
+/// For tests: a journal with these rows, pieces (true) and files, as no version of ours wrote them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn write_rows(
+    path: &Path,
+    info: &Info,
+    version: &str,
+    complete: bool,
+    rows: &[(bool, u32, Vec<u8>)],
+) {
+    let (backend, _) = Backend::open(path, &Seam::default()).expect("opened");
+    let database = builder().create_with_backend(backend).expect("made");
+    let transaction = database.begin_write().expect("begun");
+    {
+        let mut meta = transaction.open_table(META).expect("a table");
+        let identity = identity(info);
+        let words = [("format", version), ("torrent", identity.as_str())];
+        let complete = complete.then_some(("complete", "yes"));
+        for (key, value) in words.into_iter().chain(complete) {
+            meta.insert(key, value).expect("written");
+        }
+        for (table, wanted) in [(PIECES, true), (FILES, false)] {
+            let mut table = transaction.open_table(table).expect("a table");
+            for (_, key, value) in rows.iter().filter(|row| row.0 == wanted) {
+                table.insert(key, value.as_slice()).expect("written");
+            }
+        }
+    }
+    transaction.commit().expect("written");
+}
+
 fn encode(found: &Fingerprint) -> [u8; 32] {
     let mut out = [0; 32];
     out[..8].copy_from_slice(&found.size.to_le_bytes());

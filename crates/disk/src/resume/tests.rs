@@ -148,7 +148,7 @@ fn rejected_pieces_are_forgotten() {
 }
 
 #[test]
-fn changed_cut_replaced_and_deleted_files_are_noticed() {
+fn attack_09_changed_cut_replaced_and_deleted_files_are_noticed() {
     let info = sample();
     type Change = fn(&Path);
     let changes: [(&str, Change); 5] = [

@@ -123,7 +123,7 @@ fn misuse_is_an_error() {
 }
 
 #[test]
-fn links_are_not_followed() {
+fn attack_07_links_are_not_followed() {
     for walk in [false, true] {
         let (dir, outside) = (temp(), temp());
         symlink(outside.path(), dir.path().join("t")).expect("linked");
@@ -449,7 +449,7 @@ fn more_blocks_than_one_call_takes() {
 }
 
 #[test]
-fn links_of_the_torrent() {
+fn attack_07_links_of_the_torrent() {
     let dir = temp();
     let path = |text: &str| text.split('/').map(String::from).collect::<Vec<_>>();
     let mut info = packed(16384, &[("t/a/f", 10), ("t/g", 10)]);

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_liar_is_proven_and_the_others_are_not_blamed() {
+    fn attack_15_the_liar_is_proven_and_the_others_are_not_blamed() {
         let mut blame = Blame::default();
         assert_eq!(
             blame.failed(3, &[addr(1), addr(2), addr(3)], &[10, 99, 30]),

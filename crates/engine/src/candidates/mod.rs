@@ -24,7 +24,6 @@ const FAILURES_MAX: u32 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
-    Dialling,
     Connected,
 }
 
@@ -44,7 +43,9 @@ pub(crate) struct Candidates {
     banned_ips: BTreeSet<IpAddr>,
     banned_addrs: BTreeSet<SocketAddr>,
     banned_ids: BTreeSet<PeerId>,
-    dialling: usize,
+    /// Dials that are not answered yet. Beside the candidates, and not a state of theirs: what a peer says of
+    /// itself changes those, and must not change how many dials we count.
+    dialling: BTreeSet<SocketAddr>,
     rng: Rng,
 }
 
@@ -55,14 +56,14 @@ impl Candidates {
             banned_ips: BTreeSet::new(),
             banned_addrs: BTreeSet::new(),
             banned_ids: BTreeSet::new(),
-            dialling: 0,
+            dialling: BTreeSet::new(),
             rng,
         }
     }
 
     /// Dials under way.
     pub(crate) fn dialling(&self) -> usize {
-        self.dialling
+        self.dialling.len()
     }
 
     /// Notes an address. Unusable ones (port 0, unspecified, multicast, banned) are left out.
@@ -85,9 +86,14 @@ impl Candidates {
 
     /// Makes room by forgetting the idle address that failed most.
     fn evict(&mut self) -> bool {
-        let idle = self.known.iter().filter(|(_, c)| c.state == State::Idle);
+        let idle = self.known.iter().filter(|(addr, c)| self.is_free(addr, c));
         let worst = idle.max_by_key(|(_, c)| c.failures).map(|(addr, _)| *addr);
         worst.is_some_and(|addr| self.known.remove(&addr).is_some())
+    }
+
+    /// Neither connected nor being dialled.
+    fn is_free(&self, addr: &SocketAddr, candidate: &Candidate) -> bool {
+        candidate.state == State::Idle && !self.dialling.contains(addr)
     }
 
     /// Takes up to `want` addresses to dial now, at random. `seeds_too`: whether to bother those that
@@ -96,17 +102,14 @@ impl Candidates {
         let mut due: Vec<SocketAddr> = self
             .known
             .iter()
-            .filter(|(_, c)| c.state == State::Idle && c.retry_at <= now && (seeds_too || !c.seed))
+            .filter(|(addr, c)| {
+                self.is_free(addr, c) && c.retry_at <= now && (seeds_too || !c.seed)
+            })
             .map(|(addr, _)| *addr)
             .collect();
         self.rng.shuffle(&mut due);
         due.truncate(want);
-        for addr in &due {
-            if let Some(candidate) = self.known.get_mut(addr) {
-                candidate.state = State::Dialling;
-                self.dialling += 1;
-            }
-        }
+        self.dialling.extend(&due);
         due
     }
 
@@ -114,14 +117,14 @@ impl Candidates {
     pub(crate) fn next_due(&self, seeds_too: bool) -> Option<Instant> {
         let idle = self
             .known
-            .values()
-            .filter(|c| c.state == State::Idle && (seeds_too || !c.seed));
-        idle.map(|c| c.retry_at).min()
+            .iter()
+            .filter(|(addr, c)| self.is_free(addr, c) && (seeds_too || !c.seed));
+        idle.map(|(_, c)| c.retry_at).min()
     }
 
     /// A dial came to nothing.
     pub(crate) fn failed(&mut self, now: Instant, addr: SocketAddr) {
-        self.end_dial(addr);
+        self.dialling.remove(&addr);
         let Some(candidate) = self.known.get_mut(&addr) else {
             return;
         };
@@ -138,7 +141,11 @@ impl Candidates {
 
     /// A dial succeeded.
     pub(crate) fn connected(&mut self, addr: SocketAddr) {
-        self.end_dial(addr);
+        self.dialling.remove(&addr);
+        self.met(addr);
+    }
+
+    fn met(&mut self, addr: SocketAddr) {
         if let Some(candidate) = self.known.get_mut(&addr) {
             candidate.state = State::Connected;
             candidate.failures = 0;
@@ -148,7 +155,7 @@ impl Candidates {
     /// A peer that we did not dial turns out to listen at `addr`.
     pub(crate) fn listens(&mut self, now: Instant, addr: SocketAddr) {
         self.add(now, addr);
-        self.connected(addr);
+        self.met(addr);
     }
 
     /// The connection to `addr` is gone. `pause`: before it is worth another try.
@@ -157,16 +164,6 @@ impl Candidates {
             candidate.state = State::Idle;
             candidate.seed = seed;
             candidate.retry_at = now + pause.max(RETRY_MIN);
-        }
-    }
-
-    fn end_dial(&mut self, addr: SocketAddr) {
-        if self
-            .known
-            .get(&addr)
-            .is_some_and(|c| c.state == State::Dialling)
-        {
-            self.dialling -= 1;
         }
     }
 
@@ -189,7 +186,6 @@ impl Candidates {
             self.banned_ips.insert(network(addr.ip()));
         }
         for addr in [Some(addr), listens].into_iter().flatten() {
-            self.end_dial(addr);
             self.known.remove(&addr);
         }
     }
@@ -203,7 +199,6 @@ impl Candidates {
 
     /// Never dial this address again: it is our own.
     pub(crate) fn forget(&mut self, addr: SocketAddr) {
-        self.end_dial(addr);
         self.known.remove(&addr);
         if self.banned_addrs.len() < BANS_MAX {
             self.banned_addrs.insert(addr);
@@ -327,5 +322,27 @@ mod tests {
         c.gone(at(0), addr(0x0102_0304), Duration::ZERO, true);
         assert_eq!(c.take(at(100), 1, false), []);
         assert_eq!(c.take(at(100), 1, true).len(), 1);
+    }
+
+    /// Found by fuzzing: who came in by itself and names an address that we are dialling made us forget the
+    /// dial, so that more than the limit could be under way.
+    #[test]
+    fn attack_21_who_names_an_address_that_is_dialled_does_not_end_the_dial() {
+        let mut all = candidates();
+        (1..=9).for_each(|n| all.add(at(0), addr(n)));
+        let dialled = all.take(at(0), 3, true);
+        assert_eq!(all.dialling(), 3);
+        for dialled in &dialled {
+            all.listens(at(1), *dialled);
+            assert_eq!(all.dialling(), 3);
+            all.gone(at(2), *dialled, Duration::ZERO, false);
+            assert_eq!(all.dialling(), 3);
+        }
+        // Not dialled twice at once, though its pause is over.
+        assert_eq!(all.take(at(100), 9, true).len(), 6);
+        all.ban(dialled[0], None, None);
+        assert_eq!(all.dialling(), 9);
+        dialled.iter().for_each(|addr| all.failed(at(101), *addr));
+        assert_eq!(all.dialling(), 6);
     }
 }

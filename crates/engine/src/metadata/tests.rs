@@ -136,7 +136,7 @@ fn honest_peers_share_the_work() {
 }
 
 #[test]
-fn liars_are_banned_and_only_they() {
+fn attack_13_liars_are_banned_and_only_they() {
     use Kind::{Honest, Liar, Rejects, Short, Silent};
     let tables: [&[Kind]; 6] = [
         &[Liar, Honest],
@@ -158,7 +158,7 @@ fn liars_are_banned_and_only_they() {
 }
 
 #[test]
-fn a_wrong_size_is_outlived_even_by_a_minority() {
+fn attack_13_a_wrong_size_is_outlived_even_by_a_minority() {
     use Kind::{Bloater, Honest};
     let mut world = World::new(&[Bloater(90_000), Bloater(90_000), Bloater(90_000), Honest]);
     assert_eq!(world.run(), Some(truth()));
@@ -175,7 +175,7 @@ fn nobody_honest_is_no_answer_and_no_loop() {
 }
 
 #[test]
-fn absurd_offers_are_not_followed() {
+fn attack_13_absurd_offers_are_not_followed() {
     let mut fetch = Fetch::new();
     let mut out = Vec::new();
     for (at, size) in [0, METADATA_MAX + 1, u64::MAX].into_iter().enumerate() {
@@ -195,4 +195,36 @@ fn absurd_offers_are_not_followed() {
     assert_eq!(out.len(), 1);
     fetch.message(Instant::ZERO, PeerKey(1), unasked, &mut out);
     assert_eq!(out.len(), 1, "not what was asked for");
+}
+
+/// The piece after the last one, bytes beyond the end, and a size that changes on the way: nothing of it is
+/// taken, and an honest peer is enough.
+#[test]
+fn attack_13_pieces_out_of_range_and_data_beyond_the_end_are_not_taken() {
+    let pieces = SIZE.div_ceil(16384) as u32;
+    let long = |piece: u32, extra: usize, total: u64| MetadataMessage::Data {
+        piece,
+        total_size: total,
+        data: Bytes::from(vec![0; 16384 + extra]),
+    };
+    let size = SIZE as u64;
+    for wrong in [
+        long(pieces, 0, size),
+        long(u32::MAX, 0, size),
+        long(0, 1, size),
+        long(0, 0, size + 1),
+        long(0, 0, 0),
+        long(pieces - 1, 0, size),
+    ] {
+        let mut fetch = Fetch::new();
+        let mut out = Vec::new();
+        let peer = PeerKey(1);
+        fetch.handshake(Instant::ZERO, peer, &hello(size), &mut out);
+        out.clear();
+        for _ in 0..pieces {
+            fetch.message(Instant::ZERO, peer, wrong.clone(), &mut out);
+        }
+        let checked = out.iter().any(|wish| matches!(wish, Wish::Check(_)));
+        assert!(!checked, "{wrong:?} became metadata");
+    }
 }

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_limited_and_given_back() {
+    fn attack_15_places_are_limited_and_given_back() {
         let limits = PeerLimits::default();
         let half_open = HalfOpen::new(limits);
         let ip = |last: u8| IpAddr::from([10, 0, 0, last]);

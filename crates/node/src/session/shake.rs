@@ -191,8 +191,40 @@ mod tests {
         assert!(task.await.expect("no panic").is_err());
     }
 
+    #[tokio::test]
+    async fn attack_15_a_handshake_in_68_single_bytes_is_one() {
+        let (addr, task) = answering().await;
+        let mut stream = TcpStream::connect(addr).await.expect("connect");
+        let _ = stream.set_nodelay(true);
+        for byte in ours(2).bytes(HASH) {
+            stream.write_all(&[byte]).await.expect("write");
+            tokio::task::yield_now().await;
+        }
+        let answered = task.await.expect("no panic").expect("shaken");
+        assert_eq!(answered.theirs.peer_id, PeerId([2; 20]));
+    }
+
+    /// A byte a second is as good as silence: 68 of them take longer than anybody has.
     #[tokio::test(start_paused = true)]
-    async fn a_silent_caller_is_dropped() {
+    async fn attack_15_a_slow_loris_is_cut_off() {
+        let (addr, task) = answering().await;
+        let mut stream = TcpStream::connect(addr).await.expect("connect");
+        let slow = tokio::spawn(async move {
+            for byte in ours(2).bytes(HASH) {
+                if stream.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            panic!("it was heard to the end");
+        });
+        let error = task.await.expect("no panic").expect_err("too slow");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        slow.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attack_15_a_silent_caller_is_dropped() {
         let (addr, task) = answering().await;
         let _stream = TcpStream::connect(addr).await.expect("connect");
         let error = task.await.expect("no panic").expect_err("timed out");

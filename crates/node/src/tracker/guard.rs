@@ -50,6 +50,11 @@ fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// Whether who was asked at `from` may send us on to `next`: nobody in the world leads us into our own network.
+pub(crate) fn may_lead(from: IpAddr, next: &[SocketAddr]) -> bool {
+    !is_global(from) || next.iter().all(|addr| is_global(addr.ip()))
+}
+
 /// Whether a tracker may be asked at `path`. Torrents come from strangers, and programs on this machine do
 /// what a GET says without asking who says it: there, only what looks like a tracker is asked.
 pub(crate) fn may_ask(path_and_query: &str, addrs: &[SocketAddr]) -> bool {
@@ -66,6 +71,29 @@ pub(crate) fn may_ask(path_and_query: &str, addrs: &[SocketAddr]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attack_20_a_redirect_from_the_world_does_not_lead_home() {
+        let leads = |from: &str, to: &[&str]| {
+            let to: Vec<SocketAddr> = to.iter().map(|to| to.parse().expect("one")).collect();
+            may_lead(from.parse().expect("one"), &to)
+        };
+        for home in [
+            "127.0.0.1:80",
+            "192.168.1.1:80",
+            "169.254.169.254:80",
+            "[::1]:80",
+        ] {
+            assert!(!leads("8.8.8.8", &[home]), "{home}");
+            assert!(
+                !leads("2606:4700::1", &["8.8.4.4:80", home]),
+                "one of a name's addresses"
+            );
+            assert!(leads("192.168.1.2", &[home]), "at home anything goes");
+        }
+        assert!(leads("8.8.8.8", &["8.8.4.4:80", "[2606:4700::1]:443"]));
+        assert!(leads("127.0.0.1", &["8.8.4.4:80"]));
+    }
 
     #[test]
     fn attack_20_a_torrent_cannot_make_us_ask_other_programs_of_this_machine() {
@@ -88,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_global() {
+    fn attack_20_what_is_global() {
         let global = |text: &str| is_global(text.parse().expect("address"));
         for text in ["8.8.8.8", "192.0.1.1", "2606:4700::1", "::ffff:8.8.8.8"] {
             assert!(global(text), "{text}");

@@ -5,7 +5,7 @@
 //! user's own network, so both are decided where the name is resolved, not before (a name may point
 //! anywhere).
 
-use super::guard::is_global;
+use super::guard::may_lead;
 use super::url::Url;
 use crate::session::socket;
 use bytes::{Bytes, BytesMut};
@@ -114,7 +114,7 @@ impl Http {
                 return collect(reply, body_max).await;
             };
             let next = resolve(&to).await?;
-            if is_global(from.ip()) && next.iter().any(|addr| !is_global(addr.ip())) {
+            if !may_lead(from.ip(), &next) {
                 return Err(HttpError(format!(
                     "it redirects to {to}, which is in a private network: not followed"
                 )));

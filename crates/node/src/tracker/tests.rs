@@ -105,7 +105,7 @@ async fn an_announce_and_its_answer() {
 }
 
 #[tokio::test]
-async fn failures_say_what_is_wrong() {
+async fn attack_16_failures_say_what_is_wrong() {
     let cases: [(&[u8], &str); 5] = [
         (b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n", "503"),
         (
@@ -145,8 +145,42 @@ async fn failures_say_what_is_wrong() {
     );
 }
 
+/// Nothing is asked for compressed, and what comes so anyway is not unpacked: it is no bencode.
 #[tokio::test]
-async fn a_reply_without_end_is_cut_off() {
+async fn attack_16_a_compressed_reply_is_not_unpacked() {
+    let (addr, _lines, _task) = serve(|_| {
+        let body = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xed, 0xc1, 1, 1];
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n"
+        );
+        [head.as_bytes(), &body].concat()
+    })
+    .await;
+    let tracker = format!("http://{addr}/announce");
+    let words = words(AnnounceEvent::Periodic);
+    let answer = announcer().announce(&tracker, &words).await;
+    let error = answer.expect_err("it is packed");
+    assert!(error.contains("no tracker"), "{error}");
+}
+
+#[tokio::test]
+async fn attack_16_headers_and_chunks_are_bounded() {
+    let endless = b"x-a: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n".repeat(4000);
+    let header = [&b"HTTP/1.1 200 OK\r\n"[..], &endless].concat();
+    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = [&chunked[..], b"fffffffffffffffff\r\nd8:intervali1e"].concat();
+    let negative = [&chunked[..], b"-1\r\nd8:intervali1e"].concat();
+    for reply in [header, chunk, negative] {
+        let (addr, _lines, _task) = serve(move |_| reply.clone()).await;
+        let tracker = format!("http://{addr}/announce");
+        let words = words(AnnounceEvent::Periodic);
+        assert!(announcer().announce(&tracker, &words).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn attack_16_a_reply_without_end_is_cut_off() {
     let (addr, _lines, _task) = serve(|_| {
         let mut out = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
         out.resize(MAX_REPLY + 100_000, b'x');
@@ -161,7 +195,7 @@ async fn a_reply_without_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_but_not_for_ever() {
+async fn attack_20_redirects_are_followed_but_not_for_ever() {
     let (addr, mut lines, _task) = serve(|line| {
         if line.starts_with("GET /loop") {
             b"HTTP/1.1 302 Found\r\nlocation: /loop\r\ncontent-length: 0\r\n\r\n".to_vec()

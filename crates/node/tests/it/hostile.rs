@@ -73,7 +73,7 @@ fn shake(info_hash: InfoHash, id: u8) -> [u8; HANDSHAKE_LEN] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_corrupts_is_banned_and_everybody_finishes() {
+async fn attack_15_who_corrupts_is_banned_and_everybody_finishes() {
     let len = 6 << 20;
     let material = Material::file(len, 64 * 1024);
     let (bad, _tasks) = corruptor(material.metainfo.clone(), noise(len as u64, len), 10).await;
@@ -177,7 +177,7 @@ async fn strangers_and_babblers_are_hung_up_on_and_hurt_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_who_asks_and_never_reads_costs_little() {
+async fn attack_15_one_who_asks_and_never_reads_costs_little() {
     let material = Material::file(8 << 20, 64 * 1024);
     let hash = material.metainfo.info.info_hash();
     let host = session().await;

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_canonical() {
+    fn attack_10_refuses_what_is_not_canonical() {
         for (bytes, want) in [
             (&b"i01e"[..], Kind::Integer),
             (b"i-0e", Kind::Integer),
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_and_costs_no_stack() {
+    fn attack_10_depth_is_bounded_and_costs_no_stack() {
         let deep = |n: usize| [vec![b'l'; n], vec![b'e'; n]].concat();
         assert!(parse(&deep(MAX_DEPTH)).is_ok());
         assert_eq!(kind(&deep(MAX_DEPTH + 1)), Kind::Depth);

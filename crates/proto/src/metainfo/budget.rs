@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_the_parser_would_make() {
+    fn attack_11_counts_what_the_parser_would_make() {
         let too_many = Err(MetainfoError::TooManyValues);
         let list = |inner: &[u8], times| [b"l", inner.repeat(times).as_slice(), b"e"].concat();
         assert_eq!(check(&list(b"le", MAX_CONTAINERS - 1)), Ok(()));

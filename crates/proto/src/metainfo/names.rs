@@ -362,7 +362,7 @@ mod tests {
 
     #[cfg(not(windows))]
     #[test]
-    fn what_only_windows_cannot_hold() {
+    fn attack_07_what_only_windows_cannot_hold() {
         for (component, fault) in [
             ("aux.c", PathFault::Reserved),
             ("CON", PathFault::Reserved),

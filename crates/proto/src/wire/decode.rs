@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_checked_before_anything_is_kept() {
+    fn attack_15_lengths_are_checked_before_anything_is_kept() {
         let decoder = Decoder::new(16);
         let try_with = |length: u32, id: u8| {
             let mut buf = BytesMut::from(&length.to_be_bytes()[..]);

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_move_the_cursor_is_escaped() {
+    fn attack_08_what_can_move_the_cursor_is_escaped() {
         assert_eq!(escape("a\x1b[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(escape("a\nb\tc\rd"), "a\\nb\\tc\\rd");
         assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");

@@ -111,7 +111,7 @@ fn bad_torrents_are_refused_in_one_line_before_anything_is_written() {
 }
 
 #[test]
-fn no_byte_of_a_good_torrent_can_be_changed_into_a_crash() {
+fn attack_11_no_byte_of_a_good_torrent_can_be_changed_into_a_crash() {
     let work = folder();
     let data = super::data::tree(work.path());
     let torrent = work.path().join("t.torrent");

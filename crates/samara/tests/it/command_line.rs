@@ -117,7 +117,7 @@ fn create_is_the_same_for_the_same_data_and_verify_agrees() {
 }
 
 #[test]
-fn names_cannot_write_on_the_terminal() {
+fn attack_08_names_cannot_write_on_the_terminal() {
     let work = folder();
     let data = write(work.path().join("plain.bin"), noise(1000, 1));
     let torrent = work.path().join("t.torrent");

@@ -13,6 +13,7 @@ mod corrupt;
 mod data;
 mod failures;
 mod foreign;
+mod hostile;
 mod http;
 mod large;
 mod many_files;

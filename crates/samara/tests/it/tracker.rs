@@ -163,6 +163,35 @@ fn certificate(work: &Path, name: &str, ip: &str) -> (PathBuf, PathBuf) {
     (cert, key)
 }
 
+/// A certificate that nobody vouches for, and one for another address: neither tracker is told anything.
+#[test]
+fn attack_04_a_tracker_with_a_bad_certificate_is_not_asked() {
+    let work = folder();
+    let data = write(work.path().join("src/data.bin"), noise(100_000, 6));
+    for (name, ip, vouched) in [("self", "127.0.0.1", false), ("other", "127.0.0.9", true)] {
+        let (cert, key) = certificate(work.path(), name, ip);
+        let mut tracker = samara(["--json", "tracker", "--http", "127.0.0.1:0"]);
+        tracker.args(["--https", "127.0.0.1:0", "--tls-cert"]);
+        let tracker = Process::start(tracker.arg(&cert).arg("--tls-key").arg(&key));
+        let ready = tracker.wait_event("ready");
+        let url = ready["announce_https"].as_str().expect("an address");
+        let torrent = work.path().join(format!("{name}.torrent"));
+        let torrent = create(&data, &torrent, url, &[]);
+        let mut seed = samara(["--json", "--listen", "127.0.0.2:0", "seed"]);
+        if vouched {
+            seed.env("SSL_CERT_FILE", &cert);
+        }
+        seed.arg(&torrent)
+            .arg("--data")
+            .arg(work.path().join("src"));
+        let seed = Process::start(&mut seed);
+        let failed = seed.wait_event("tracker_failed");
+        let text = failed["message"].as_str().unwrap_or_default();
+        assert!(text.contains("certificate"), "{failed}");
+        seed.kill();
+    }
+}
+
 /// Samara seeds, aria2 downloads, and both have nothing but an address that begins with https. The certificate
 /// is replaced without a restart.
 #[test]

@@ -322,7 +322,7 @@ mod tests {
     use samara_proto::InfoHash;
 
     #[test]
-    fn names_are_escaped() {
+    fn attack_05_names_are_escaped() {
         let handle = Handle::new(&ServeConfig::default()).expect("no files");
         let name = "<script>\"a\\b\u{202e}\n&'";
         handle.register(InfoHash([0xab; 20]), name, None);

@@ -148,7 +148,7 @@ fn every_kind_of_misconduct_has_its_sanction() {
 }
 
 #[test]
-fn blocks_that_nobody_asked_for_are_not_kept_and_cost_the_connection_in_the_end() {
+fn attack_14_blocks_that_nobody_asked_for_are_not_kept_and_cost_the_connection_in_the_end() {
     let mut alone = Alone::new(Bitfield::empty(4), vec![], forever());
     alone.peer(1, Reserved::ours(false));
     alone.message(1, Message::HaveAll);
@@ -176,7 +176,7 @@ fn blocks_that_nobody_asked_for_are_not_kept_and_cost_the_connection_in_the_end(
 }
 
 #[test]
-fn a_flood_of_requests_is_bounded() {
+fn attack_15_a_flood_of_requests_is_bounded() {
     let config = Config {
         request_queue: 50,
         ..forever()
@@ -340,7 +340,7 @@ fn a_rejecting_peer_is_not_asked_in_a_loop() {
 }
 
 #[test]
-fn our_own_address_is_not_dialled_again() {
+fn attack_21_our_own_address_is_not_dialled_again() {
     let mut alone = Alone::new(Bitfield::empty(1), vec![], forever());
     let out = alone.say(Input::Candidates(vec![addr(3)]));
     assert!(out.contains(&Output::Dial(addr(3))));

@@ -82,7 +82,7 @@ fn bencode_and_keys() {
 }
 
 #[test]
-fn pieces_and_lengths() {
+fn attack_11_pieces_and_lengths() {
     for (length, want) in [
         (0, MetainfoError::PieceLengthNotPositive(0)),
         (-16_384, MetainfoError::PieceLengthNotPositive(-16_384)),
@@ -134,7 +134,7 @@ fn pieces_and_lengths() {
 }
 
 #[test]
-fn file_lists() {
+fn attack_11_file_lists() {
     let files = |list: &str| error(&with("files", list));
     assert_eq!(files("le"), MetainfoError::NoFiles);
     assert_eq!(files("li1ee"), MetainfoError::WrongType("files"));
@@ -176,7 +176,7 @@ fn entry(extra: &str, path: &[&str]) -> String {
 }
 
 #[test]
-fn unsafe_paths() {
+fn attack_07_unsafe_paths() {
     let long = "x".repeat(256);
     let part = "x".repeat(255);
     for (path, fault) in [
@@ -222,7 +222,7 @@ fn unsafe_paths() {
 }
 
 #[test]
-fn clashes() {
+fn attack_07_clashes() {
     let list = |paths: &[&[&str]]| {
         let entries: String = paths.iter().map(|path| entry("", path)).collect();
         error(&with("files", &format!("l{entries}e")))
@@ -246,7 +246,7 @@ fn clashes() {
 }
 
 #[test]
-fn links() {
+fn attack_07_links() {
     let link = |target: &str| {
         let link = format!("d4:attr1:l4:pathl4:linke12:symlink path{target}e");
         error(&with("files", &format!("l{}{link}e", entry("", &["file"]))))

@@ -332,7 +332,7 @@ async fn random_bytes_never_stop_it() {
 }
 
 #[tokio::test]
-async fn slow_and_idle_connections_end() {
+async fn attack_15_slow_and_idle_connections_end() {
     let server = start(|c| c.head_timeout = Duration::from_millis(300));
     for opening in [
         &b""[..],

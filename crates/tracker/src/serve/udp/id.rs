@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_for_one_address_and_for_a_while() {
+    fn attack_17_an_id_is_for_one_address_and_for_a_while() {
         let ids = Ids::new([7; 16], 120);
         let four: IpAddr = "192.0.2.1".parse().expect("address");
         let six: IpAddr = "2001:db8::1".parse().expect("address");

@@ -225,7 +225,7 @@ fn everywhere_means_both_families_and_answers_come_from_where_they_were_asked() 
 }
 
 #[test]
-fn nothing_is_said_to_those_without_a_valid_id() {
+fn attack_17_nothing_is_said_to_those_without_a_valid_id() {
     let server = start("127.0.0.1:0", |_| {});
     let client = Client::new("127.0.0.1:0", server.addr);
     let id = client.connect();
@@ -272,7 +272,7 @@ fn nothing_is_said_to_those_without_a_valid_id() {
 }
 
 #[test]
-fn garbage_gets_no_byte_and_stops_nothing() {
+fn attack_17_garbage_gets_no_byte_and_stops_nothing() {
     let server = start("127.0.0.1:0", |_| {});
     let client = Client::new("127.0.0.1:0", server.addr);
     let id = client.connect();

@@ -49,7 +49,7 @@ fn a_tracker_that_is_full_of_real_swarms_says_so() {
 }
 
 #[test]
-fn an_address_has_so_many_peers_and_no_more() {
+fn attack_21_an_address_has_so_many_peers_and_no_more() {
     let mut store = config(|c| c.max_peers_per_address = 3);
     for port in 1..=10_u16 {
         let now = u64::from(port) * 2_000;
