@@ -9,8 +9,7 @@ use samara_proto::tracker::udp::{Reply, ReplyBody, TransactionId};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -25,8 +24,8 @@ type Answer = Result<ReplyBody, String>;
 #[derive(Debug, Default)]
 struct Desk {
     waiting: Mutex<BTreeMap<TransactionId, oneshot::Sender<Answer>>>,
-    /// The socket is of no more use.
-    dead: AtomicBool,
+    /// Why the socket is of no more use.
+    trouble: OnceLock<String>,
 }
 
 impl Desk {
@@ -57,7 +56,7 @@ impl Conn {
 
     /// Whether it can still be used.
     pub(super) fn is_alive(&self) -> bool {
-        !self.desk.dead.load(Ordering::Relaxed)
+        self.desk.trouble.get().is_none()
     }
 
     /// Sends one packet and waits for the reply with that transaction id, for as long as the caller
@@ -70,9 +69,9 @@ impl Conn {
             .send(packet)
             .await
             .map_err(|error| plain(&error))?;
-        // The task that reads may have ended before our name was in the book.
-        if !self.is_alive() {
-            return Err("the connection has ended".to_owned());
+        // The task that reads may have ended before our name was in the book: then it told everybody but us.
+        if let Some(trouble) = self.desk.trouble.get() {
+            return Err(trouble.clone());
         }
         let answer = receive.await;
         answer.unwrap_or_else(|_| Err("the connection has ended".to_owned()))
@@ -112,7 +111,7 @@ async fn read(socket: Arc<UdpSocket>, desk: Arc<Desk>, over_v6: bool) {
             Err(error) => tracing::debug!(%error, "a tracker's packet"),
         }
     };
-    desk.dead.store(true, Ordering::Relaxed);
+    let trouble = desk.trouble.get_or_init(|| trouble);
     for (_, asker) in std::mem::take(&mut *desk.waiting()) {
         let _ = asker.send(Err(trouble.clone()));
     }
