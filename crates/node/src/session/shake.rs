@@ -182,9 +182,9 @@ mod tests {
         let (addr, task) = answering().await;
         let mut stream = TcpStream::connect(addr).await.expect("connect");
         stream.write_all(b"GET /").await.expect("write");
-        let begin = std::time::Instant::now();
-        assert!(task.await.expect("no panic").is_err());
-        assert!(begin.elapsed() < Duration::from_secs(2), "at once");
+        // At once: who waits for the rest of a handshake says that time ran out.
+        let error = task.await.expect("no panic").expect_err("no BitTorrent");
+        assert_ne!(error.kind(), io::ErrorKind::TimedOut);
         let (addr, task) = answering().await;
         let called = call(addr, IpAddr::from([0; 4]), InfoHash([4; 20]), None, ours(2)).await;
         assert!(called.is_err());

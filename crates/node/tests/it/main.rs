@@ -3,6 +3,7 @@
 mod disk;
 mod harness;
 mod hostile;
+mod limits;
 mod magnets;
 mod swarm;
 mod trouble;
