@@ -156,7 +156,9 @@ impl Visit<'_> {
         });
         let gap = same.map(|(_, noted, _)| life.saturating_sub(noted.remaining(now)));
         if gap.is_none_or(|gap| worth_telling(now, gap, life)) {
-            change.addrs = [Some(SocketAddr::new(source, announce.port)), other];
+            // Of a second address that was not let in, nobody else should hear either.
+            let let_in = other.filter(|_| also.is_some());
+            change.addrs = [Some(SocketAddr::new(source, announce.port)), let_in];
             change.here = Some((role, meta, life));
         }
         let asker = Asker {

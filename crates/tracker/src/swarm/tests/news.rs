@@ -253,6 +253,36 @@ fn what_others_tell_keeps_to_the_limits() {
     assert!(!private.learn(0, &news, Elsewhere::default()));
 }
 
+/// Others would let it in, by limits of their own, and tell of an address that nobody vouches for.
+#[test]
+fn a_second_address_that_is_not_let_in_is_not_told() {
+    let crowded = || {
+        let config = Config {
+            max_peers_per_address: 2,
+            ..Config::default()
+        };
+        let mut store = Store::new(config, 1);
+        store.tell(100);
+        store
+    };
+    let (mut a, mut b) = (crowded(), teller());
+    for port in 1..=2 {
+        say(&mut a, 0, &on(leech(port), &format!("[2a00::1]:{port}")));
+    }
+    assert_eq!(pass(0, &mut a, &mut b), 2);
+    let mut two = leech(3);
+    two.also = Some(addr("[2a00::2]:6881"));
+    say(&mut a, 0, &two);
+    assert_eq!(pass(0, &mut a, &mut b), 1, "its /64 is full");
+    assert_eq!(members(&a, HASH), members(&b, HASH));
+    // Where there is room, both are told.
+    let mut four = leech(4);
+    four.also = Some(addr("[2a01::4]:6881"));
+    say(&mut a, 0, &four);
+    assert_eq!(pass(0, &mut a, &mut b), 2);
+    assert_eq!(members(&a, HASH), members(&b, HASH));
+}
+
 #[test]
 fn what_nobody_fetches_is_lost_and_counted() {
     let mut store = store();
