@@ -137,7 +137,6 @@ fn aria2(job: &Job<'_>, hook: &Path, seed: bool) -> Process {
         "--enable-dht=true",
         "--enable-dht6=false",
         "--bt-enable-lpd=false",
-        "--disable-ipv6=true",
         "--seed-ratio=0.0",
         "--file-allocation=none",
         "--summary-interval=0",

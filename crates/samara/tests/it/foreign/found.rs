@@ -1,5 +1,5 @@
-//! Nothing but a UDP tracker to find each other by (BEP 15): ours for other people's clients, and somebody
-//! else's for ours.
+//! Nothing but a tracker to find each other by, over HTTP (BEP 3) or UDP (BEP 15), IPv4 or IPv6: ours for other
+//! people's clients, and somebody else's for ours.
 
 use super::super::data::{folder, noise, write};
 use super::super::namespace::Namespace;
@@ -10,15 +10,50 @@ use super::{Scene, samara};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A tracker of ours that torrents know by its UDP address `at` only.
-fn scene(space: Namespace, at: &str) -> Scene {
+const ALL: [Client; 3] = [Client::Aria2, Client::Transmission, Client::Libtorrent];
+
+/// How the tracker is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Http,
+    Udp,
+}
+
+/// Over which addresses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// A host's address, and a port there.
+    fn at(self, host: u8, port: u16) -> String {
+        match self {
+            Self::V4 => format!("{}:{port}", Namespace::address(host)),
+            Self::V6 => format!("[{}]:{port}", Namespace::address_v6(host)),
+        }
+    }
+}
+
+/// A tracker of ours that torrents know by one address only.
+fn scene(over: Over, family: Family) -> Scene {
+    let space = Namespace::new();
+    if family == Family::V6 {
+        space.add_ipv6();
+    }
     let work = folder();
-    let data = write(work.path().join("src/by udp.bin"), noise(6_000_001, 61));
-    let http = format!("{}:6970", Namespace::address(1));
-    let tracker =
-        Process::start(&mut space.samara(["--json", "tracker", "--http", &http, "--udp", at]));
+    let data = write(work.path().join("src/found.bin"), noise(6_000_001, 61));
+    let at = family.at(1, 6969);
+    let (args, announce) = match over {
+        Over::Http => (vec!["--http", &at], format!("http://{at}/announce")),
+        Over::Udp => (
+            vec!["--http", "127.0.0.1:6970", "--udp", &at],
+            format!("udp://{at}/announce"),
+        ),
+    };
+    let tracker = Process::start(space.samara(["--json", "tracker"]).args(args));
     tracker.wait_event("ready");
-    let announce = format!("udp://{at}/announce");
     let torrent = work.path().join("t.torrent");
     let torrent = create(&data, &torrent, &announce, &["--format", "v1"]);
     Scene {
@@ -44,50 +79,68 @@ fn all_download(scene: &Scene, clients: &[Client]) {
     }
 }
 
-#[test]
-fn clients_find_samara_over_udp() {
-    let scene = scene(Namespace::new(), "10.88.0.1:6969");
-    let _seed = scene.seed();
-    let (into, get) = scene.get(3, &["--seed", "none"]);
-    all_download(
-        &scene,
-        &[Client::Aria2, Client::Transmission, Client::Libtorrent],
-    );
+/// These find a seed of ours, and so does a download of ours.
+fn find_samara(over: Over, family: Family, clients: &[Client]) {
+    let scene = scene(over, family);
+    let _seed = scene.seed_at(&family.at(2, 6881));
+    let (into, get) = scene.get_at(&family.at(3, 6881), 3, &["--seed", "none"]);
+    all_download(&scene, clients);
     get.end().expect_code(0);
     scene.assert_arrived(&into);
 }
 
-#[test]
-fn clients_find_each_other_over_udp() {
-    let clients = [Client::Aria2, Client::Transmission, Client::Libtorrent];
+/// Each of these as a seed is found by each other one.
+fn find_each_other(over: Over, family: Family, clients: &[Client]) {
     // In pairs: all of them have one address here, and Transmission takes one peer of an address.
     for (seed, leech) in clients
         .iter()
-        .flat_map(|seed| clients.map(|leech| (*seed, leech)))
+        .flat_map(|seed| clients.iter().map(move |leech| (*seed, *leech)))
     {
         if seed == leech {
             continue;
         }
-        let scene = scene(Namespace::new(), "10.88.0.1:6969");
+        let scene = scene(over, family);
         let _seed = seed.seed(&scene.job(seed.name(), 7101, scene.source().to_owned()));
         scene.until_seeds(1);
         all_download(&scene, &[leech]);
     }
 }
 
+#[test]
+fn clients_find_samara_over_http() {
+    find_samara(Over::Http, Family::V4, &ALL);
+}
+
+#[test]
+fn clients_find_each_other_over_http() {
+    find_each_other(Over::Http, Family::V4, &ALL);
+}
+
+#[test]
+fn clients_find_samara_over_http_and_ipv6() {
+    find_samara(Over::Http, Family::V6, &ALL);
+}
+
+#[test]
+fn clients_find_each_other_over_http_and_ipv6() {
+    find_each_other(Over::Http, Family::V6, &ALL);
+}
+
+#[test]
+fn clients_find_samara_over_udp() {
+    find_samara(Over::Udp, Family::V4, &ALL);
+}
+
+#[test]
+fn clients_find_each_other_over_udp() {
+    find_each_other(Over::Udp, Family::V4, &ALL);
+}
+
 /// Without aria2 1.36, which asks UDP trackers over IPv4 only, and Transmission 3, which does not
 /// understand such an address of a tracker.
 #[test]
 fn clients_find_samara_over_udp_and_ipv6() {
-    let space = Namespace::new();
-    space.add_ipv6();
-    let scene = scene(space, "[2001:db8:88::1]:6969");
-    let at = |host| format!("[{}]:6881", Namespace::address_v6(host));
-    let _seed = scene.seed_at(&at(2));
-    let (into, get) = scene.get_at(&at(3), 3, &["--seed", "none"]);
-    all_download(&scene, &[Client::Libtorrent]);
-    get.end().expect_code(0);
-    scene.assert_arrived(&into);
+    find_samara(Over::Udp, Family::V6, &[Client::Libtorrent]);
 }
 
 /// Debian's opentracker answers for the torrents on its list only.

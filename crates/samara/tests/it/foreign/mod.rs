@@ -6,7 +6,7 @@
 //! are exchanged with libtorrent.
 
 mod clients;
-mod udp;
+mod found;
 
 use super::data::{assert_same, folder, noise, tree, write};
 use super::namespace::Namespace;
