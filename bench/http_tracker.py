@@ -1,17 +1,19 @@
 """HTTP trackers side by side: announce responses a tracker CPU-second. The tracker has CPU 0, the load CPU 1, A B A B ...
 
-argv: rounds seconds keep|close tracker [tracker ...]; a tracker is `samara`, `aquatic` or `opentracker`.
-Load: aquatic_http_load_test 0.9.0 (closed loop, 128 connections, 10,000 torrents); it counts every response that it can read.
-Needs $BENCH_HOME/aq/bin (cargo install aquatic_http aquatic_http_load_test --root $BENCH_HOME/aq), Debian's opentracker, root.
-opentracker of Debian serves listed torrents only: its answers are refusals of 60 bytes unless TORRENTS is a file of info-hashes.
+argv: rounds seconds keep|close tracker [tracker ...]; a tracker is `samara`, `opentracker`, `aquatic`, or `NAME=COMMAND` that listens on 127.0.0.1:3000.
+Load: bench/http_load.c (closed loop, 128 announces at a time, 40,000 leeches in 4,000 torrents; $AT_A_TIME, $PEERS, $TORRENTS). An answer counts if it has
+peers; refusals are counted apart. aquatic_http has a thread for connections and one for swarms, and `aquatic` gives it both CPUs, beside the load.
+Needs Debian's opentracker (it gets the torrents as its whitelist), $BENCH_HOME/aq/bin/aquatic_http (cargo install aquatic_http --root $BENCH_HOME/aq), root.
 """
-import os, re, statistics, subprocess, sys, time
+import os, re, shlex, statistics, subprocess, sys, time
 from clients import BENCH_HOME, SAMARA
 
-rounds, seconds, keep, names = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "keep", sys.argv[4:]
+rounds, seconds, mode, names = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
+at_a_time, peers, torrents = (os.environ.get(name, value) for name, value in [("AT_A_TIME", "128"), ("PEERS", "40000"), ("TORRENTS", "4000")])
 work = f"{BENCH_HOME}/http"
 os.makedirs(work, exist_ok=True)
-flag = "true" if keep else "false"
+load = f"{work}/http_load"
+subprocess.run(["cc", "-O2", "-o", load, os.path.join(os.path.dirname(os.path.abspath(__file__)), "http_load.c")], check=True)
 
 
 def write(name, text):
@@ -19,26 +21,23 @@ def write(name, text):
         out.write(text)
 
 
+write("torrents", subprocess.run([load, "list", torrents], capture_output=True, text=True, check=True).stdout)
+write("opentracker.conf", f"listen.tcp 127.0.0.1:3000\naccess.whitelist torrents\ntracker.rootdir {work}\n")
 write("aquatic.toml", f"""socket_workers = 1
 swarm_workers = 1
 [network]
 address = "127.0.0.1:3000"
-keep_alive = {flag}
+keep_alive = {"true" if mode == "keep" else "false"}
 """)
-write("load.toml", f"""server_address = "127.0.0.1:3000"
-log_level = "error"
-num_connections = 128
-connection_creation_interval_ms = {10 if keep else 0}
-duration = {seconds}
-keep_alive = {flag}
-enable_tls = false
-""")
-write("opentracker.conf", f"listen.tcp 127.0.0.1:3000\naccess.whitelist {os.environ.get('TORRENTS', '/dev/null')}\n")
 commands = {
     "aquatic": [f"{BENCH_HOME}/aq/bin/aquatic_http", "-c", f"{work}/aquatic.toml"],
     "samara": [os.path.abspath(SAMARA), "--json", "tracker", "--http", "127.0.0.1:3000", "--allow-seedless", "--workers", "1"],
     "opentracker": ["opentracker", "-f", f"{work}/opentracker.conf"],
 }
+for number, name in enumerate(names):
+    if "=" in name:
+        names[number], command = name.split("=", 1)
+        commands[names[number]] = shlex.split(command)
 
 
 def cpu(pid):
@@ -54,25 +53,23 @@ rows = {name: [] for name in names}
 for number in range(rounds):
     for name in names:
         log = open(f"{work}/{name}.log", "ab")
-        tracker = subprocess.Popen(["taskset", "-c", "0"] + commands[name], stdout=log, stderr=log)
+        cpus = "0,1" if name == "aquatic" else "0"
+        tracker = subprocess.Popen(["taskset", "-c", cpus] + commands[name], stdout=log, stderr=log)
         time.sleep(1.5)
-        before = cpu(tracker.pid)
-        load = ["taskset", "-c", "1", f"{BENCH_HOME}/aq/bin/aquatic_http_load_test", "-c", f"{work}/load.toml"]
-        out = subprocess.run(load, capture_output=True, text=True)
-        used, memory = cpu(tracker.pid) - before, peak(tracker.pid)
+        asked = subprocess.Popen(["taskset", "-c", "1", load, "3000", seconds, at_a_time, mode, peers, torrents], stdout=subprocess.PIPE, text=True)
+        if asked.stdout.readline() != "filled\n":
+            sys.exit(f"{name} is not filled: see {work}/{name}.log")
+        before, began = cpu(tracker.pid), time.time()
+        said = asked.stdout.readline()
+        used, took = cpu(tracker.pid) - before, time.time() - began
+        asked.wait()
+        rate, refused, failed, told = (float(re.search(rf"{word} ([\d.]+)", said).group(1)) for word in ["answers", "refusals", "failed", "peers"])
+        rows[name].append((rate * took / used, rate, told, peak(tracker.pid)))
         tracker.terminate()
         tracker.wait()
-        text = out.stdout[out.stdout.rfind("# aquatic"):]
-        rates = re.findall(r"(?i)responses[^:\n]*:\s+([\d.]+)", text)
-        if not rates:
-            sys.exit(f"no report of the load: {out.stdout} {out.stderr}")
-        rate = float(rates[0])
-        rows[name].append((rate * seconds / used, rate, memory))
-        print(number, name, f"{rate:.0f} responses/s, {rate * seconds / used:.0f} a CPU-second, {used / seconds:.2f} CPUs, {memory:.0f} MiB", flush=True)
-        if os.environ.get("SHOW"):
-            print(text)
+        print(number, name, f"{rate * took / used:.0f} a CPU-second, {used / took:.2f} CPUs:", said.strip(), flush=True)
 
 for name, runs in rows.items():
+    median = lambda column: statistics.median(run[column] for run in runs)
     per_cpu = [run[0] for run in runs]
-    print(f"{name:12} median {statistics.median(per_cpu):9.0f} a CPU-second ({min(per_cpu):.0f} to {max(per_cpu):.0f}), "
-          f"{statistics.median(run[1] for run in runs):.0f}/s, {max(run[2] for run in runs):.0f} MiB")
+    print(f"{name:12} median {median(0):9.0f} announce responses a CPU-second ({min(per_cpu):.0f} to {max(per_cpu):.0f}), {median(2):.1f} peers each, {median(1):.0f}/s, {max(run[3] for run in runs):.0f} MiB")

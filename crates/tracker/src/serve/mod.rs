@@ -17,6 +17,8 @@
 
 mod access;
 mod config;
+mod ear;
+mod families;
 mod handle;
 mod http;
 mod keys;
@@ -26,6 +28,7 @@ mod pages;
 mod shards;
 mod shared;
 mod snapshot;
+mod traffic;
 pub(crate) mod udp;
 
 #[cfg(test)]
@@ -40,31 +43,17 @@ pub use shared::{AddressError, SharedAddress, SharedStats};
 pub use snapshot::{Restored, SnapshotError};
 pub use udp::UdpStats;
 
-use crate::guard::Place;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use ear::{Ear, Front};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior, interval, interval_at, sleep, timeout};
-
-/// Connections that the kernel holds for us until they are accepted: a fleet of a thousand hosts
-/// may start in the same second.
-const BACKLOG: i32 = 1_024;
-
-/// How long a connection may take to end once the server does.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+use tokio::time::{Interval, MissedTickBehavior, interval, interval_at};
 
 /// How often the store forgets who is overdue.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
-
-/// Pause after the system refused to accept: most likely there are too many open files, and asking
-/// again at once would only burn time.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A tracker that listens.
 #[derive(Debug)]
@@ -160,16 +149,14 @@ impl Server {
         };
         tracing::info!(%local_addr, ?https_addr, ?udp_addrs, "tracker listens");
         let (stop, stopping) = watch::channel(());
-        let front = Front {
-            permits: Arc::new(Semaphore::new(config.max_connections)),
-            scarce: config.max_connections / 4,
-            handle,
-            stopping,
-        };
-        let mut saver = Saver::new(&config, &front.handle);
+        let front = Front::new(&config, handle.clone(), stopping);
+        let mut saver = Saver::new(&config, &handle);
         let mut listening = JoinSet::new();
         for ear in ears {
-            listening.spawn(ear.listen(front.clone()));
+            if let Err(error) = ear.listen(&front, config.workers, &mut listening) {
+                tracing::error!(%error, "the tracker cannot listen");
+                return;
+            }
         }
         let mut shutdown = pin!(shutdown);
         let mut load = load::Load::default();
@@ -179,8 +166,8 @@ impl Server {
             tokio::select! {
                 () = &mut shutdown => break,
                 _ = expire.tick() => {
-                    front.handle.store().expire(front.handle.now());
-                    front.handle.weigh(&mut load);
+                    handle.store().expire(handle.now());
+                    handle.weigh(&mut load);
                     if udp.has_failed() {
                         tracing::error!("a thread of the UDP tracker failed: ending");
                         break;
@@ -193,7 +180,7 @@ impl Server {
                 }
             }
         }
-        front.handle.set_ending();
+        handle.set_ending();
         let _ = stop.send(());
         while listening.join_next().await.is_some() {}
         // Threads look every 200 ms whether they should end.
@@ -202,150 +189,6 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || drop(sharing)).await;
         saver.last().await;
         tracing::info!(%local_addr, "tracker ends");
-    }
-}
-
-/// A socket that connections come to.
-#[derive(Debug)]
-struct Ear {
-    listener: std::net::TcpListener,
-    /// Whether they speak TLS.
-    tls: bool,
-}
-
-impl Ear {
-    fn open(listen: SocketAddr, tls: bool) -> Result<(Self, SocketAddr), ServeError> {
-        let (listener, local_addr) = open(listen)
-            .or_else(|error| open_without_ipv6(listen, error))
-            .map_err(|source| ServeError::Listen(listen, source))?;
-        Ok((Self { listener, tls }, local_addr))
-    }
-
-    /// Serves what comes until the server ends; then lets those that are being answered finish.
-    async fn listen(self, front: Front) {
-        let mut stopping = front.stopping.clone();
-        let listener = match TcpListener::from_std(self.listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, "the tracker cannot run");
-                return;
-            }
-        };
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                biased;
-                Some(ended) = connections.join_next() => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "a connection's task failed");
-                    }
-                }
-                accepted = front.accept(&listener) => {
-                    if let Some(accepted) = accepted {
-                        connections.spawn(front.clone().serve(accepted, self.tls));
-                    }
-                }
-                _ = stopping.changed() => break,
-            }
-        }
-        drop(listener);
-        // Those that answer have their answer out in this time, and those that only wait are cut.
-        let all = async { while connections.join_next().await.is_some() {} };
-        let _ = timeout(LAST_WORDS, all).await;
-        connections.shutdown().await;
-    }
-}
-
-/// What every connection needs.
-#[derive(Clone)]
-struct Front {
-    permits: Arc<Semaphore>,
-    /// Places below which clients are asked to give up theirs.
-    scarce: usize,
-    handle: Handle,
-    stopping: watch::Receiver<()>,
-}
-
-/// A connection that may be served, and what it holds.
-struct Accepted {
-    stream: TcpStream,
-    socket: IpAddr,
-    /// Its place among those of its address and network; a proxy's count for themselves.
-    _place: Option<Place>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Front {
-    /// The next connection that may be served. Waits for a free place first, so that those beyond
-    /// the limit queue in the kernel instead of being turned away. Nothing is lost if it is dropped
-    /// while it waits.
-    async fn accept(&self, listener: &TcpListener) -> Option<Accepted> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-        let (stream, addr) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                if !is_aborted(&error) {
-                    tracing::warn!(%error, "cannot accept connections");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-                return None;
-            }
-        };
-        let socket = addr.ip().to_canonical();
-        let place = if self.handle.see().live.is_proxy(socket) {
-            None
-        } else {
-            match self.handle.guard().connect(socket) {
-                Ok(place) => Some(place),
-                Err(limit) => {
-                    tracing::debug!(%addr, ?limit, "too many connections");
-                    return None;
-                }
-            }
-        };
-        Some(Accepted {
-            stream,
-            socket,
-            _place: place,
-            _permit: permit,
-        })
-    }
-
-    async fn serve(self, accepted: Accepted, tls: bool) {
-        let Accepted { stream, socket, .. } = &accepted;
-        let socket = *socket;
-        // Answers are one small write each: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-        let asker = http::Asker {
-            seen: self.handle.see(),
-            handle: self.handle.clone(),
-            socket,
-        };
-        let hurry = || {
-            self.permits.available_permits() < self.scarce
-                || self.stopping.has_changed().unwrap_or(true)
-        };
-        // The place and the permit are held to the end.
-        let Accepted {
-            stream,
-            _place,
-            _permit,
-            ..
-        } = accepted;
-        let ended = match self.handle.tls().filter(|_| tls) {
-            None => http::serve(stream, asker, hurry).await,
-            Some(tls) => {
-                let handshake = tls.acceptor().accept(stream);
-                match timeout(asker.seen.live.head_timeout, handshake).await {
-                    Ok(Ok(stream)) => http::serve(stream, asker, hurry).await,
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(io::ErrorKind::TimedOut.into()),
-                }
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(client = %socket, %error, "connection failed");
-        }
     }
 }
 
@@ -396,47 +239,4 @@ fn save(handle: &Handle, path: &Path) {
         Ok(bytes) => tracing::debug!(bytes, path = %path.display(), "state saved"),
         Err(error) => tracing::error!(%error, "the state could not be saved"),
     }
-}
-
-fn open(listen: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(
-        Domain::for_address(listen),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if listen.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // On Unix this is about connections of an earlier run that are still closing. On Windows it
-    // would let two programs have one port.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.bind(&listen.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    let listener = std::net::TcpListener::from(socket);
-    let local = listener.local_addr()?;
-    Ok((listener, local))
-}
-
-/// `[::]` means "everywhere"; where a machine has no IPv6, that is 0.0.0.0.
-fn open_without_ipv6(
-    listen: SocketAddr,
-    error: io::Error,
-) -> io::Result<(std::net::TcpListener, SocketAddr)> {
-    let not_taken = error.kind() != io::ErrorKind::AddrInUse;
-    if listen.is_ipv6() && listen.ip().is_unspecified() && not_taken {
-        let everywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.port());
-        return open(everywhere).map_err(|_| error);
-    }
-    Err(error)
-}
-
-/// A connection that was gone before it was accepted: nothing is wrong with us.
-fn is_aborted(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    )
 }

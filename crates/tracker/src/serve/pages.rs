@@ -1,5 +1,6 @@
 //! The status page and its figures.
 
+use super::families::Families;
 use super::handle::{Handle, Named};
 use crate::swarm::{Stats, SwarmStats};
 use std::fmt::Write as _;
@@ -13,7 +14,7 @@ pub(super) fn status(handle: &Handle) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">\
          <meta http-equiv=\"refresh\" content=\"5\"><title>Samara tracker</title>\
          <style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;\
-         padding:0 1rem;color-scheme:light dark}td,th{{padding:.2rem 1rem .2rem 0;\
+         padding:0 1rem;color-scheme:light dark}td,th{padding:.2rem 1rem .2rem 0;\
          text-align:left}code{font-size:.85em}</style></head><body>\n\
          <h1>Samara tracker</h1>\n<table>\n",
     );
@@ -133,52 +134,35 @@ pub(super) fn metrics(handle: &Handle) -> String {
     let stats = handle.stats();
     let udp = handle.udp_stats();
     let mut out = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "# HELP samara_tracker_{name} {help}");
-        let _ = writeln!(out, "# TYPE samara_tracker_{name} {kind}");
-        for (labels, value) in values {
-            let _ = writeln!(out, "samara_tracker_{name}{labels} {value}");
-        }
-    };
+    let mut families = Families::new(&mut out, "samara_tracker_");
     let leeches = stats.leeches - stats.waiting.min(stats.leeches);
-    family(
-        "uptime_seconds",
-        "gauge",
-        "Time since the tracker was started.",
-        &[("", handle.uptime().as_secs())],
-    );
-    family("swarms", "gauge", "Swarms known.", &[("", stats.swarms)]);
+    let help = "Time since the tracker was started.";
+    families.gauge("uptime_seconds", help, handle.uptime().as_secs());
+    families.gauge("swarms", "Swarms known.", stats.swarms);
     let help = "Swarms in which everyone has it, and those with leeches and no seed.";
     let states = [
         ("{state=\"complete\"}", stats.complete),
         ("{state=\"seedless\"}", stats.seedless),
     ];
-    family("swarm_states", "gauge", help, &states);
+    families.add("swarm_states", "gauge", help, &states);
     let (rate, stretch) = handle.load();
     let help = "Announces a second over the last half minute.";
-    family("announce_rate", "gauge", help, &[("", rate)]);
+    families.gauge("announce_rate", help, rate);
     let help = "Length of intervals for that rate, in per cent of what they would be.";
-    family("interval_percent", "gauge", help, &[("", stretch)]);
-    family(
-        "peers",
-        "gauge",
-        "Peers in all swarms, by what they are.",
-        &[
-            ("{role=\"seed\"}", stats.seeds),
-            ("{role=\"leech\"}", leeches),
-            ("{role=\"waiting\"}", stats.waiting),
-        ],
-    );
-    family(
-        "announces_total",
-        "counter",
-        "Announces over HTTP and UDP.",
-        &[
-            ("{result=\"answered\"}", stats.announces),
-            ("{result=\"refused\"}", stats.refusals),
-        ],
-    );
+    families.gauge("interval_percent", help, stretch);
+    let peers = [
+        ("{role=\"seed\"}", stats.seeds),
+        ("{role=\"leech\"}", leeches),
+        ("{role=\"waiting\"}", stats.waiting),
+    ];
+    let help = "Peers in all swarms, by what they are.";
+    families.add("peers", "gauge", help, &peers);
+    let announces = [
+        ("{result=\"answered\"}", stats.announces),
+        ("{result=\"refused\"}", stats.refusals),
+    ];
+    let help = "Announces over HTTP and UDP.";
+    families.counters("announces_total", help, &announces);
     for (name, help, value) in [
         ("scrapes_total", "Scrapes over HTTP and UDP.", stats.scrapes),
         ("downloads_total", "Downloads completed.", stats.downloaded),
@@ -194,63 +178,49 @@ pub(super) fn metrics(handle: &Handle) -> String {
         ),
         ("udp_unsent_total", "Answers not sent.", udp.unsent),
     ] {
-        family(name, "counter", help, &[("", value)]);
+        families.counters(name, help, &[("", value)]);
     }
-    family(
-        "udp_requests_total",
-        "counter",
-        "Requests over UDP that were answered.",
-        &[
-            ("{action=\"connect\"}", udp.connects),
-            ("{action=\"announce\"}", udp.announces),
-            ("{action=\"scrape\"}", udp.scrapes),
-        ],
-    );
-    family(
-        "udp_dropped_total",
-        "counter",
-        "Packets that were not answered.",
-        &[
-            ("{reason=\"malformed\"}", udp.malformed),
-            ("{reason=\"connection_id\"}", udp.bad_ids),
-            ("{reason=\"limit\"}", udp.limited),
-        ],
-    );
+    let requests = [
+        ("{action=\"connect\"}", udp.connects),
+        ("{action=\"announce\"}", udp.announces),
+        ("{action=\"scrape\"}", udp.scrapes),
+    ];
+    let help = "Requests over UDP that were answered.";
+    families.counters("udp_requests_total", help, &requests);
+    let dropped = [
+        ("{reason=\"malformed\"}", udp.malformed),
+        ("{reason=\"connection_id\"}", udp.bad_ids),
+        ("{reason=\"limit\"}", udp.limited),
+    ];
+    let help = "Packets that were not answered.";
+    families.counters("udp_dropped_total", help, &dropped);
     let seen = handle.see();
     if let Some(keys) = &seen.live.keys {
-        family(
-            "keys",
-            "gauge",
-            "Keys of a private tracker.",
-            &[("", keys.len() as u64)],
-        );
+        families.gauge("keys", "Keys of a private tracker.", keys.len() as u64);
         let counts: Vec<_> = keys
             .counts()
             .map(|(name, count)| (format!("{{owner={}}}", json(name)), count))
             .collect();
         let counts: Vec<_> = counts.iter().map(|(name, n)| (name.as_str(), *n)).collect();
         let help = "Announces and scrapes of those who have a key, by its owner.";
-        family("key_requests_total", "counter", help, &counts);
+        families.counters("key_requests_total", help, &counts);
     }
     let guard = handle.guard_stats();
-    family(
-        "limited_total",
-        "counter",
-        "Requests and connections turned away because of a limit.",
-        &[
-            ("{what=\"request\",limit=\"address\"}", guard.address),
-            ("{what=\"request\",limit=\"network\"}", guard.network),
-            ("{what=\"announce\",limit=\"peer\"}", guard.peer),
-            (
-                "{what=\"connection\",limit=\"address\"}",
-                guard.address_connections,
-            ),
-            (
-                "{what=\"connection\",limit=\"network\"}",
-                guard.network_connections,
-            ),
-        ],
-    );
+    let limited = [
+        ("{what=\"request\",limit=\"address\"}", guard.address),
+        ("{what=\"request\",limit=\"network\"}", guard.network),
+        ("{what=\"announce\",limit=\"peer\"}", guard.peer),
+        (
+            "{what=\"connection\",limit=\"address\"}",
+            guard.address_connections,
+        ),
+        (
+            "{what=\"connection\",limit=\"network\"}",
+            guard.network_connections,
+        ),
+    ];
+    let help = "Requests and connections turned away because of a limit.";
+    families.counters("limited_total", help, &limited);
     if let Some(shared) = handle.shared_stats() {
         shared.metrics(&mut out);
     }

@@ -40,28 +40,52 @@ thread_local! {
 }
 
 /// How the requests in a buffer have been dealt with.
-struct Dealt {
+#[derive(Debug)]
+pub(super) struct Dealt {
     /// Bytes of the buffer.
-    used: usize,
+    pub(super) used: usize,
     /// Whether the connection stays.
-    stays: bool,
+    pub(super) stays: bool,
     /// Whether the rest is to be read and thrown away.
-    linger: bool,
+    pub(super) linger: bool,
+}
+
+impl Default for Dealt {
+    fn default() -> Self {
+        Self {
+            used: 0,
+            stays: true,
+            linger: false,
+        }
+    }
+}
+
+/// What a connection has behind it already.
+#[derive(Debug, Default)]
+pub(in crate::serve) struct Begun {
+    /// Bytes that have come.
+    pub(super) bytes: Vec<u8>,
+    /// Answers to some of them, which have not been sent yet.
+    pub(super) out: Vec<u8>,
+    /// What there is to do when they are.
+    pub(super) dealt: Dealt,
 }
 
 impl Asker {
     /// Answers all requests that have come whole, as far as the answers may be long. Of `bytes`, the
     /// first `looked` are known to hold no whole head. In a `hurry`, the connection ends with the last.
-    fn deal(&mut self, bytes: &[u8], looked: usize, hurry: bool, out: &mut Vec<u8>) -> Dealt {
+    pub(super) fn deal(
+        &mut self,
+        bytes: &[u8],
+        looked: usize,
+        hurry: bool,
+        out: &mut Vec<u8>,
+    ) -> Dealt {
         self.handle.refresh(&mut self.seen);
         let live = &self.seen.live;
         let from_proxy = live.is_proxy(self.socket);
         let header = from_proxy.then(|| live.proxy_header.name());
-        let mut dealt = Dealt {
-            used: 0,
-            stays: true,
-            linger: false,
-        };
+        let mut dealt = Dealt::default();
         let mut from = looked;
         while dealt.stays && out.len() < MAX_OUT {
             let rest = bytes.get(dealt.used..).unwrap_or_default();
@@ -105,6 +129,7 @@ impl Asker {
 pub(in crate::serve) async fn serve<S>(
     mut stream: S,
     mut asker: Asker,
+    begun: Begun,
     hurry: impl Fn() -> bool,
 ) -> io::Result<()>
 where
@@ -113,19 +138,18 @@ where
     let life_end = Instant::now() + asker.seen.live.connection_life;
     let until = |asker: &Asker| (Instant::now() + asker.seen.live.head_timeout).min(life_end);
     let mut alarm = pin!(sleep_until(until(&asker)));
-    let mut bytes = Vec::with_capacity(IDLE_BUFFER);
-    let mut out = Vec::new();
+    let Begun {
+        mut bytes,
+        mut out,
+        mut dealt,
+    } = begun;
     let mut looked = 0;
     loop {
-        let Some(count) = before(alarm.as_mut(), stream.read_buf(&mut bytes)).await else {
-            return Ok(());
-        };
-        if count? == 0 {
-            return Ok(());
-        }
-        loop {
-            let dealt = asker.deal(&bytes, looked, hurry(), &mut out);
-            looked = 0;
+        while !(bytes.is_empty() && out.is_empty()) {
+            if out.is_empty() {
+                dealt = asker.deal(&bytes, looked, hurry(), &mut out);
+                looked = 0;
+            }
             if out.is_empty() {
                 break;
             }
@@ -149,16 +173,19 @@ where
                 return Ok(());
             }
             bytes.drain(..dealt.used);
-            if bytes.is_empty() {
-                break;
-            }
         }
         looked = bytes.len();
-        if bytes.is_empty() && bytes.capacity() > 2 * IDLE_BUFFER {
+        if bytes.is_empty() && !(IDLE_BUFFER..=2 * IDLE_BUFFER).contains(&bytes.capacity()) {
             bytes = Vec::with_capacity(IDLE_BUFFER);
         }
         if out.capacity() > 4 * IDLE_BUFFER {
             out = Vec::new();
+        }
+        let Some(count) = before(alarm.as_mut(), stream.read_buf(&mut bytes)).await else {
+            return Ok(());
+        };
+        if count? == 0 {
+            return Ok(());
         }
     }
 }

@@ -6,12 +6,16 @@
 
 mod announce;
 mod connection;
+#[cfg(target_os = "linux")]
+mod door;
 mod forwarded;
 mod head;
 mod reply;
 mod tls;
 
-pub(super) use connection::{Asker, serve};
+pub(super) use connection::{Asker, Begun, serve};
+#[cfg(target_os = "linux")]
+pub(super) use door::Door;
 pub use forwarded::ProxyHeader;
 pub(super) use tls::Tls;
 pub use tls::{TlsError, TlsFiles};

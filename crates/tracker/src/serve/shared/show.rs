@@ -1,7 +1,7 @@
 //! How sharing goes, on the tracker's pages.
 
 use super::SharedStats;
-use std::fmt::Write as _;
+use crate::serve::families::Families;
 
 impl SharedStats {
     /// One line for people.
@@ -37,44 +37,30 @@ impl SharedStats {
 
     /// The same for Prometheus, behind what there is.
     pub(in crate::serve) fn metrics(&self, out: &mut String) {
-        let mut family = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "# HELP samara_tracker_shared_{name} {help}");
-            let _ = writeln!(out, "# TYPE samara_tracker_shared_{name} {kind}");
-            for (labels, value) in values {
-                let _ = writeln!(out, "samara_tracker_shared_{name}{labels} {value}");
-            }
-        };
-        let (alone, loaded) = (u64::from(self.alone), u64::from(self.loaded));
-        let words = "1 if the shared store is out of reach: answers come from own memory.";
-        family("alone", "gauge", words, &[("", alone)]);
-        let words = "1 once the shared store has been read.";
-        family("loaded", "gauge", words, &[("", loaded)]);
-        let words = "Time until own news came back.";
-        family("lag_milliseconds", "gauge", words, &[("", self.lag_millis)]);
-        let words = "News told to other trackers.";
-        family("sent_total", "counter", words, &[("", self.sent)]);
-        let words = "News heard from other trackers.";
-        family("received_total", "counter", words, &[("", self.received)]);
-        family(
-            "errors_total",
-            "counter",
-            "News that did not get to the store.",
-            &[
-                ("{reason=\"queue_full\"}", self.lost),
-                ("{reason=\"unreachable\"}", self.unreached),
-                ("{reason=\"store_full\"}", self.full),
-                ("{reason=\"refused\"}", self.refused),
-            ],
-        );
-        family(
-            "resyncs_total",
-            "counter",
-            "How often the whole store was read, and all swarms were told.",
-            &[
-                ("{what=\"read\"}", self.reads),
-                ("{what=\"tell\"}", self.tells),
-            ],
-        );
+        let mut families = Families::new(out, "samara_tracker_shared_");
+        let help = "1 if the shared store is out of reach: answers come from own memory.";
+        families.gauge("alone", help, self.alone.into());
+        let help = "1 once the shared store has been read.";
+        families.gauge("loaded", help, self.loaded.into());
+        let help = "Time until own news came back.";
+        families.gauge("lag_milliseconds", help, self.lag_millis);
+        let help = "News told to other trackers.";
+        families.counters("sent_total", help, &[("", self.sent)]);
+        let help = "News heard from other trackers.";
+        families.counters("received_total", help, &[("", self.received)]);
+        let errors = [
+            ("{reason=\"queue_full\"}", self.lost),
+            ("{reason=\"unreachable\"}", self.unreached),
+            ("{reason=\"store_full\"}", self.full),
+            ("{reason=\"refused\"}", self.refused),
+        ];
+        let help = "News that did not get to the store.";
+        families.counters("errors_total", help, &errors);
+        let syncs = [
+            ("{what=\"read\"}", self.reads),
+            ("{what=\"tell\"}", self.tells),
+        ];
+        let help = "How often the whole store was read, and all swarms were told.";
+        families.counters("resyncs_total", help, &syncs);
     }
 }

@@ -6,9 +6,12 @@ use samara_proto::tracker::{
     AnnounceReply, AnnounceRequest, Event, ReplyError, RetryIn, ScrapeReply,
 };
 use samara_proto::{InfoHash, PeerId};
+use std::net::IpAddr;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 const HASH: InfoHash = InfoHash([0xe9; 20]);
 
@@ -390,13 +393,18 @@ async fn those_beyond_the_limit_wait_and_are_then_served() {
         c.max_connections = 2;
         c.head_timeout = Duration::from_millis(500);
     });
-    let hold_1 = TcpStream::connect(server.addr).await.expect("connects");
-    let hold_2 = TcpStream::connect(server.addr).await.expect("connects");
+    // They have begun to ask: those that say nothing hold no place on every system.
+    let mut hold = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.addr).await.expect("connects");
+        stream.write_all(b"GET /hea").await.expect("sends");
+        hold.push(stream);
+    }
     sleep(Duration::from_millis(50)).await;
     let start = Instant::now();
     assert_eq!(get(server.addr, "/health").await.0, 200);
     assert!(start.elapsed() > Duration::from_millis(200));
-    drop((hold_1, hold_2));
+    drop(hold);
 }
 
 #[tokio::test]

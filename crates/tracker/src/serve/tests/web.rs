@@ -3,7 +3,7 @@
 use super::*;
 use crate::guard::{Limits, Pace};
 use samara_proto::tracker::Form;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
 const KEY: &str = "abcdefghijklmnop-QRST_1";
 

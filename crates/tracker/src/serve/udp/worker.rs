@@ -6,6 +6,7 @@ use super::train::{Key, Train, compose};
 use super::{Board, UdpStats, sys};
 use crate::serve::handle::Handle;
 use crate::serve::shards::Way;
+use crate::serve::traffic::Traffic;
 use crate::swarm::{Announce, PREFETCHES};
 use samara_proto::tracker::udp::{
     ANNOUNCE_REPLY_HEAD, Hashes, MAX_UDP_REPLY, Options, Request, TransactionId, UdpAnnounce,
@@ -47,30 +48,6 @@ const BUSY: u64 = 20;
 /// the kernel, memory that is not in the cache yet) is shared by all that have come, and more answers
 /// to one socket make longer trains. No client minds a millisecond.
 const GATHER: Duration = Duration::from_millis(1);
-
-/// Milliseconds over which the pace is measured.
-const PACE_SPAN: u64 = 10;
-
-/// How many packets come.
-#[derive(Debug, Default)]
-struct Traffic {
-    since: u64,
-    came: u64,
-    busy: bool,
-}
-
-impl Traffic {
-    /// Takes note of packets that came by `now`, in milliseconds; whether there are many.
-    fn note(&mut self, now: u64, came: usize) -> bool {
-        self.came += came as u64;
-        let span = now.saturating_sub(self.since);
-        if span >= PACE_SPAN {
-            self.busy = self.came >= span * BUSY;
-            (self.since, self.came) = (now, 0);
-        }
-        self.busy
-    }
-}
 
 /// What a packet deserves.
 enum Deed {
@@ -127,7 +104,7 @@ impl Worker {
         // Bound to one address, answers come from there anyhow.
         let everywhere = local.is_ok_and(|addr| addr.ip().is_unspecified());
         let mut room = ROOM_LEAST;
-        let mut traffic = Traffic::default();
+        let mut traffic = Traffic::new(BUSY);
         while !stop.load(Ordering::Relaxed) {
             let open = inbox.len().min(room);
             let slots = inbox.get_mut(..open).unwrap_or_default();
@@ -547,24 +524,6 @@ mod tests {
         }
         let another = announce(&mut worker, "192.0.2.1:9", 2);
         assert!(matches!(another, Some(ReplyBody::Announce { .. })));
-    }
-
-    #[test]
-    fn packets_are_let_gather_only_while_many_come() {
-        let mut traffic = Traffic::default();
-        let mut now = 1_000;
-        let mut second = |each: usize| {
-            let busy = (0..1_000).filter(|_| {
-                now += 1;
-                traffic.note(now, each)
-            });
-            busy.count()
-        };
-        assert!(second(BUSY as usize - 1) < 20, "19,000 a second");
-        assert!(second(BUSY as usize + 1) > 980, "21,000 a second");
-        assert!(second(0) < 20, "nobody comes");
-        // One burst after a silence is no pace.
-        assert!(!traffic.note(now + 60_000, 1_024));
     }
 
     #[test]
