@@ -8,7 +8,7 @@ use samara_sim::checkers::Log;
 use samara_sim::published::{PARTS, Size, TABLE_HEAD};
 use samara_sim::replay::replay;
 use samara_sim::report::{HEAD, plot};
-use samara_sim::scenario::{Checks, HostSpec, NAMES, Scenario, drawn, named};
+use samara_sim::scenario::{Checks, HostSpec, Leave, NAMES, Scenario, drawn, named};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -32,7 +32,8 @@ usage: samara-sim [--seed N] [--scenario NAME] [--hosts N] [--runs N] [options]
 
 keys of --set: slots, slots_max, optimistic, peers, wanted, pipeline_min, pipeline_max,
   rechoke_min_ms, rechoke_max_ms, rechokes, window_min_kib, window_max_kib, endgame, random_first,
-  piece_kib, total_kib, delay_ms, buffer_kib, header_permille";
+  piece_kib, total_kib, delay_ms, buffer_kib, header_permille, super_seed (0 or 1),
+  seed_kbit, up_kbit, down_kbit (of all leeches), stay_ms (of all leeches, when complete)";
 
 struct Options {
     seed: u64,
@@ -280,7 +281,39 @@ fn set(scenario: &mut Scenario, pair: &str) -> Result<(), String> {
             .for_each(|host| host.link.delay = millis),
         "buffer_kib" => scenario.net.send_buffer = value << 10,
         "header_permille" => scenario.net.header_permille = value,
-        _ => return Err(format!("{key}: no such setting; --help shows them")),
+        "super_seed" => config.super_seed = value != 0,
+        _ => return set_hosts(scenario, key, value),
     }
+    Ok(())
+}
+
+/// Changes all seeds, or all leeches.
+fn set_hosts(scenario: &mut Scenario, key: &str, value: u64) -> Result<(), String> {
+    use samara_engine::Duration;
+    let rate = value * 125;
+    let change: &dyn Fn(&mut HostSpec) = match key {
+        "seed_kbit" => &|host| {
+            if host.seed {
+                host.link.up = rate;
+            }
+        },
+        "up_kbit" => &|host| {
+            if !host.seed {
+                host.link.up = rate;
+            }
+        },
+        "down_kbit" => &|host| {
+            if !host.seed {
+                host.link.down = rate;
+            }
+        },
+        "stay_ms" => &|host| {
+            if !host.seed {
+                host.leaves = Leave::After(Duration::from_millis(value));
+            }
+        },
+        _ => return Err(format!("{key}: no such setting; --help shows them")),
+    };
+    scenario.hosts.iter_mut().for_each(change);
     Ok(())
 }

@@ -21,15 +21,16 @@ pub(super) struct Flow<C> {
     pub(super) from: LinkId,
     pub(super) to: LinkId,
     pub(super) delay: Duration,
-    /// Not sent yet; the first `taken` are in the send buffer.
-    pub(super) queue: VecDeque<Parcel<C>>,
-    pub(super) taken: usize,
+    /// Sent and not delivered, then those in the send buffer, then those that wait for room in it.
+    parcels: VecDeque<Parcel<C>>,
+    /// So many of them are sent ...
+    flown: u32,
+    /// ... the first so many of which have reached the downlink and wait for it ...
+    arrived: u32,
+    /// ... and so many are in the send buffer.
+    pub(super) taken: u32,
     /// Bytes in the send buffer.
     pub(super) buffered: u64,
-    /// Sent and not delivered.
-    pub(super) flight: VecDeque<Parcel<C>>,
-    /// The first so many of them have reached the downlink and wait for it.
-    pub(super) arrived: usize,
     pub(super) last_arrival: Instant,
     pub(super) window: u64,
     /// Bytes sent and not acknowledged.
@@ -58,11 +59,11 @@ impl<C> Flow<C> {
             from,
             to,
             delay,
-            queue: VecDeque::new(),
+            parcels: VecDeque::new(),
+            flown: 0,
+            arrived: 0,
             taken: 0,
             buffered: 0,
-            flight: VecDeque::new(),
-            arrived: 0,
             last_arrival: Instant::ZERO,
             window: FIRST_WINDOW,
             unacked: 0,
@@ -94,7 +95,39 @@ impl<C> Flow<C> {
         }
     }
 
-    /// Takes one block, or messages up to `batch` bytes, out of the send buffer.
+    /// Whether all that it was given is sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parcels.len() == self.flown as usize
+    }
+
+    /// Takes a parcel that is to be sent when its turn comes.
+    pub(super) fn push(&mut self, parcel: Parcel<C>) {
+        self.parcels.push_back(parcel);
+    }
+
+    /// Sends a parcel at once. For a flow that [`Flow::is_empty`].
+    pub(super) fn send(&mut self, parcel: Parcel<C>) {
+        debug_assert!(self.is_empty(), "it would overtake others");
+        self.unacked += u64::from(parcel.wire);
+        self.parcels.push_back(parcel);
+        self.flown += 1;
+    }
+
+    /// Moves the next parcel into the send buffer if it holds no more than `most` bytes then; an empty buffer takes a
+    /// parcel of any size. The answer is its payload.
+    pub(super) fn admit(&mut self, most: u64) -> Option<u32> {
+        let next = (self.flown + self.taken) as usize;
+        let parcel = self.parcels.get(next)?;
+        let wire = u64::from(parcel.wire);
+        if self.buffered > 0 && self.buffered + wire > most {
+            return None;
+        }
+        self.buffered += wire;
+        self.taken += 1;
+        Some(parcel.payload)
+    }
+
+    /// Sends one block, or messages up to `batch` bytes, out of the send buffer.
     pub(super) fn take_turn(&mut self, batch: u32) -> Turn {
         let mut turn = Turn {
             parcels: 0,
@@ -103,23 +136,20 @@ impl<C> Flow<C> {
         };
         while self.taken > 0
             && turn.parcels < u16::MAX
-            && let Some(parcel) = self.queue.front()
+            && let Some(parcel) = self.parcels.get(self.flown as usize)
         {
-            let fits = parcel.payload == 0 && turn.wire + u64::from(parcel.wire) <= batch.into();
+            let wire = u64::from(parcel.wire);
+            let fits = parcel.payload == 0 && turn.wire + wire <= batch.into();
             if turn.parcels > 0 && !fits {
                 break;
             }
-            let Some(parcel) = self.queue.pop_front() else {
-                break;
-            };
             self.taken -= 1;
-            self.buffered -= u64::from(parcel.wire);
+            self.flown += 1;
+            self.buffered -= wire;
             turn.parcels += 1;
-            turn.wire += u64::from(parcel.wire);
+            turn.wire += wire;
             turn.payload += u64::from(parcel.payload);
-            let is_block = parcel.payload > 0;
-            self.flight.push_back(parcel);
-            if is_block {
+            if parcel.payload > 0 {
                 break;
             }
         }
@@ -129,20 +159,20 @@ impl<C> Flow<C> {
 
     /// The next `count` parcels under way reach the downlink; the answer is their bytes.
     pub(super) fn arrive(&mut self, count: u16) -> u64 {
+        let until = (self.arrived + u32::from(count)).min(self.flown);
         let next = self
-            .flight
-            .iter()
-            .skip(self.arrived)
-            .take(usize::from(count));
+            .parcels
+            .range(self.arrived.min(until) as usize..until as usize);
         let bytes = next.map(|parcel| u64::from(parcel.wire)).sum();
-        self.arrived = (self.arrived + usize::from(count)).min(self.flight.len());
+        self.arrived = until;
         bytes
     }
 
     /// The downlink has taken the next parcel.
     pub(super) fn land(&mut self) -> Option<Parcel<C>> {
         self.arrived = self.arrived.saturating_sub(1);
-        self.flight.pop_front()
+        self.flown = self.flown.checked_sub(1)?;
+        self.parcels.pop_front()
     }
 
     /// Nothing more will be sent. The answer is the payload that is lost, bytes.
@@ -150,17 +180,18 @@ impl<C> Flow<C> {
         self.closed = true;
         self.taken = 0;
         self.buffered = 0;
-        let lost = self.queue.iter().map(|parcel| u64::from(parcel.payload));
-        let lost = lost.sum();
-        self.queue = VecDeque::new();
+        let lost = self.parcels.drain(self.flown as usize..);
+        let lost = lost.map(|parcel| u64::from(parcel.payload)).sum();
+        self.parcels.shrink_to_fit();
         lost
     }
 
     /// Nothing more will arrive. The answer is the payload that is lost, bytes.
     pub(super) fn drop_flight(&mut self) -> u64 {
-        let lost = self.flight.iter().map(|parcel| u64::from(parcel.payload));
-        let lost = lost.sum();
-        self.flight = VecDeque::new();
+        let lost = self.parcels.drain(..self.flown as usize);
+        let lost = lost.map(|parcel| u64::from(parcel.payload)).sum();
+        self.parcels.shrink_to_fit();
+        self.flown = 0;
         self.arrived = 0;
         self.acks = VecDeque::new();
         lost
@@ -168,7 +199,7 @@ impl<C> Flow<C> {
 
     /// Payload that is waiting or under way, bytes.
     pub(super) fn payload(&self) -> u64 {
-        let all = self.queue.iter().chain(&self.flight);
+        let all = self.parcels.iter();
         all.map(|parcel| u64::from(parcel.payload)).sum()
     }
 }

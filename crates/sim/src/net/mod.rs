@@ -252,10 +252,10 @@ impl<C> Network<C> {
             payload,
             cargo,
         };
-        if self.may_go_ahead(flow, payload) {
+        if self.may_go_ahead(now, flow, payload) {
             return self.go_ahead(now, flow, parcel, later);
         }
-        self.flows[flow.0 as usize].queue.push_back(parcel);
+        self.flows[flow.0 as usize].push(parcel);
         self.admit(flow, facts);
         self.list(flow);
         let link = self.flows[flow.0 as usize].from;
@@ -375,6 +375,8 @@ impl<C> Network<C> {
             facts.push(NetFact::Delivered(flow, parcel.cargo));
         }
         let back = now + line.delay;
+        // A flow that only answers is seldom looked at: its acknowledgements would pile up.
+        line.acknowledged(now, self.spec.window);
         line.acks.push_back((back, bytes));
         if line.blocked && line.acks.len() == 1 {
             later.push((back, NetEvent::Ack(flow)));
@@ -382,19 +384,17 @@ impl<C> Network<C> {
     }
 
     /// Whether a parcel may leave now though the uplink is sending another connection's block.
-    fn may_go_ahead(&self, flow: FlowId, payload: u32) -> bool {
-        let line = &self.flows[flow.0 as usize];
+    fn may_go_ahead(&mut self, now: Instant, flow: FlowId, payload: u32) -> bool {
+        let line = &mut self.flows[flow.0 as usize];
+        if !self.spec.messages_first || payload > 0 || !line.is_empty() {
+            return false;
+        }
+        line.acknowledged(now, self.spec.window);
         let (from, to) = (
             &self.links[line.from as usize],
             &self.links[line.to as usize],
         );
-        self.spec.messages_first
-            && payload == 0
-            && from.busy
-            && line.queue.is_empty()
-            && !line.blocked
-            && !line.window_is_full()
-            && from.group == to.group
+        from.busy && !line.window_is_full() && from.group == to.group
     }
 
     /// Sends a message between the packets of the block that is being sent. The link pays for it when it has
@@ -404,26 +404,19 @@ impl<C> Network<C> {
         let link = &mut self.links[line.from as usize];
         let wire = u64::from(parcel.wire);
         link.debt += wire;
-        line.unacked += wire;
         let departs = now + samara_engine::time::time_for(wire, link.spec.up);
         let arrives = (departs + line.delay).max(line.last_arrival);
         line.last_arrival = arrives;
-        line.flight.push_back(parcel);
+        line.send(parcel);
         later.push((arrives, NetEvent::Arrive(flow, 1)));
     }
 
     /// Moves parcels into the send buffer while they fit. An empty buffer takes a parcel of any size.
     fn admit(&mut self, flow: FlowId, facts: &mut Vec<NetFact<C>>) {
         let line = &mut self.flows[flow.0 as usize];
-        while let Some(parcel) = line.queue.get(line.taken) {
-            let wire = u64::from(parcel.wire);
-            if line.buffered > 0 && line.buffered + wire > self.spec.send_buffer {
-                break;
-            }
-            line.buffered += wire;
-            line.taken += 1;
-            if parcel.payload > 0 {
-                facts.push(NetFact::Taken(flow, u64::from(parcel.payload)));
+        while let Some(payload) = line.admit(self.spec.send_buffer) {
+            if payload > 0 {
+                facts.push(NetFact::Taken(flow, u64::from(payload)));
             }
         }
     }

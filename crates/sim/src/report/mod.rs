@@ -226,6 +226,17 @@ fn ratio(bound: Duration, time: Duration) -> f64 {
     bound.as_nanos() as f64 / time.as_nanos().max(1) as f64
 }
 
+impl Report {
+    /// Leeches that have come by `at` and are still here, complete or not.
+    #[must_use]
+    pub fn leeches_here(&self, at: Instant) -> usize {
+        let leeches = self.hosts.iter().filter(|host| !host.spec.seed);
+        leeches
+            .filter(|host| host.spec.arrives <= at && at < host.spec.arrives + host.here)
+            .count()
+    }
+}
+
 impl fmt::Display for Report {
     /// The long form: phases, and what was wrong.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -257,6 +268,15 @@ impl fmt::Display for Report {
             "blocks sent by seeds: {} first, {} again though a leech had the piece, {} again before one had",
             sent.first, sent.again_elsewhere, sent.again_nowhere
         )?;
+        let last = self.hosts.iter().map(|host| host.spec.arrives).max();
+        if let Some(last) = last.filter(|last| *last > Instant::ZERO) {
+            writeln!(
+                f,
+                "leeches here when the last came, at {:.1} s: {}",
+                last.as_nanos() as f64 / 1e9,
+                self.leeches_here(last)
+            )?;
+        }
         let peak = self
             .hosts
             .iter()

@@ -5,7 +5,7 @@ mod drawn;
 mod named;
 
 pub use drawn::drawn;
-pub use named::{NAMES, named};
+pub use named::{NAMES, PIECE_TIME, named};
 
 use crate::net::{LinkSpec, NetSpec};
 use samara_engine::{Config, Duration, Instant};
@@ -238,14 +238,21 @@ impl Scenario {
         };
         let leeches: Vec<usize> = self.leeches().collect();
         let seeds = rate(&|host| host.seed);
+        // Who lacks one piece fetches no more than that, and has the others before any seed has sent them.
+        let begun = leeches.iter().any(|&at| self.hosts[at].lacks.is_some());
+        let share = f64::from(self.piece_length) / self.total as f64;
+        let of_seeds = if begun { share.min(1.0) * wire } else { wire };
+        let fresh = |at: &&usize| self.hosts[**at].lacks.is_none();
+        let wanted = leeches.iter().filter(fresh).count() as f64;
         // Where no leech can be dialled, leeches have no connections but to seeds.
         let joined = leeches.iter().any(|&at| !self.hosts[at].natted);
         let all = if joined { rate(&|_| true) } else { seeds };
-        let down = leeches.iter().map(|&at| self.hosts[at].link.down).min();
+        let down = leeches.iter().filter(fresh);
+        let down = down.map(|&at| self.hosts[at].link.down).min();
         let times = [
-            wire / seeds.max(1.0),
+            of_seeds / seeds.max(1.0),
             wire / down.unwrap_or(u64::MAX) as f64,
-            leeches.len() as f64 * wire / all.max(1.0),
+            wanted * wire / all.max(1.0),
         ];
         let seconds = times.into_iter().fold(0.0, f64::max);
         let start = self.hosts.iter().filter(|host| host.seed);

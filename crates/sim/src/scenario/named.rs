@@ -43,6 +43,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "bharambe",
         "1000 leeches 1500/400 kbit/s, seed 6000, 400 x 256 KiB, leaving at once",
     ),
+    (
+        "oneclub",
+        "40 that lack the same piece, and 120 newcomers; all leave at once, the seed sends half a piece for each",
+    ),
 ];
 
 /// The scenario called `name`, with `leeches` leeches where that is not part of its nature.
@@ -65,6 +69,7 @@ pub fn named(name: &str, seed: u64, leeches: Option<usize>) -> Option<Scenario> 
         }
         "one" => s1.with(1, &source(20)).with(1, &leech()),
         "bharambe" => bharambe(seed, leeches.unwrap_or(1000)),
+        "oneclub" => one_club(seed, leeches.unwrap_or(120)),
         "everyone" => coming_and_going(name, s1, leeches.unwrap_or(20))?,
         "corruptor" | "citizens" | "riders" => in_bad_company(name, s1, n),
         _ => coming_and_going(name, s1, n)?,
@@ -181,6 +186,40 @@ fn bharambe(seed: u64, leeches: usize) -> Scenario {
     it = it.with(1, &source).with(leeches, &leech);
     for host in it.hosts.iter_mut().skip(1) {
         host.arrives = Instant::ZERO + Duration::from_millis(rng.below(10_000).into());
+    }
+    it
+}
+
+/// Time in which a host of [`one_club`] sends one piece.
+pub const PIECE_TIME: Duration = Duration::from_secs(10);
+
+/// Hajek and Zhu 2010: a crowd lacks one and the same piece (the one-club), newcomers get the other pieces from it at
+/// once, for downlinks are wide, and join it, and whoever gets the missing piece leaves. A host sends a piece in
+/// [`PIECE_TIME`], which is long for the engine's clocks; one newcomer comes in each, and the seed sends half a
+/// piece in it.
+fn one_club(seed: u64, newcomers: usize) -> Scenario {
+    const PIECE: u32 = 64 << 10;
+    let mut rng = Rng::new(Seed(seed), "arrivals");
+    let mut it = Scenario::plain("oneclub", seed, 8 * u64::from(PIECE), PIECE);
+    it.net.header_permille = 0;
+    it.net.messages_first = true;
+    it.checks = Checks::Sums;
+    let seconds = PIECE_TIME.as_nanos() / 1_000_000_000;
+    let rate = u64::from(PIECE) / seconds;
+    let newcomer = HostSpec {
+        leaves: Leave::WhenComplete,
+        ..HostSpec::new(false, rate, WIDE)
+    };
+    let member = HostSpec {
+        lacks: Some(0),
+        ..newcomer
+    };
+    it = it.with(1, &HostSpec::new(true, rate / 2, WIDE));
+    it = it.with(40, &member).with(newcomers, &newcomer);
+    let period = (seconds * 1000) as u32;
+    for (at, host) in (0u64..).zip(it.hosts.iter_mut().skip(41)) {
+        let from = PIECE_TIME.times(at) + Duration::from_millis(rng.below(period).into());
+        host.arrives = Instant::ZERO + from;
     }
     it
 }

@@ -1,6 +1,7 @@
 //! Dialling, connections and what passes over them.
 
-use super::{Cargo, Event, World};
+use super::cargo::{Cargo, Content};
+use super::{Event, World};
 use crate::checkers::Seen;
 use crate::host::{Life, address, host_at, source_of};
 use crate::net::FlowId;
@@ -153,7 +154,7 @@ impl World {
             message: &message,
         });
         let wire = wire_len(&message);
-        self.transmit(flow, Cargo::Message(message), wire, 0);
+        self.transmit(flow, Cargo::message(message), wire, 0);
     }
 
     /// Hands a block to the network.
@@ -167,7 +168,7 @@ impl World {
         }
         self.transmit(
             flow,
-            Cargo::Block(span, flaw),
+            Cargo::block(span, flaw),
             span.length + 13,
             span.length,
         );
@@ -197,16 +198,16 @@ impl World {
         let end = self.ends[flow.back().0 as usize];
         let hears = !end.gone && self.lives(end.host, end.life);
         let peer = end.key.filter(|_| hears);
-        match (cargo, peer) {
-            (Cargo::Message(message), Some(peer)) => {
+        match (cargo.unpack(), peer) {
+            (Content::Message(message), Some(peer)) => {
                 self.see(&Seen::Heard {
                     flow,
                     message: &message,
                 });
                 self.tell(end.host, Input::Message { peer, message });
             }
-            (Cargo::Message(_), None) => {}
-            (Cargo::Block(span, flaw), peer) => {
+            (Content::Message(_), None) => {}
+            (Content::Block(span, flaw), peer) => {
                 self.see(&Seen::Got { flow, span });
                 if let Some(peer) = peer {
                     self.in_hand = Some((span, flaw));

@@ -4,6 +4,7 @@
 //! one room does not reshuffle another. Nothing depends on addresses in memory or on the order of a
 //! hash map: the same scenario gives the same run, to the last output.
 
+mod cargo;
 mod connections;
 mod faults;
 mod outputs;
@@ -19,11 +20,11 @@ use crate::net::{FlowId, NetEvent, NetFact, Network};
 use crate::report::{HostReport, Report, SeedBlocks};
 use crate::scenario::{Checks, Citizen, Leave, Scenario};
 use crate::tracker::Tracker;
+pub(crate) use cargo::Cargo;
 use connections::End;
 use samara_engine::rng::Rng;
 use samara_engine::{Duration, Input, Instant, Outputs, Seed, Spec, Torrent};
 use samara_proto::metainfo::{Info, Version};
-use samara_proto::wire::Message;
 use samara_proto::{Bitfield, Geometry, Sha1, Span};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,15 +40,6 @@ const SAMPLES: u64 = 200;
 
 /// Most complaints about the driving contract that are written down.
 const COMPLAINTS_MAX: usize = 20;
-
-/// What a parcel carries.
-#[derive(Debug)]
-pub(crate) enum Cargo {
-    /// A message.
-    Message(Message),
-    /// A block; a flaw of 0 says that it is right.
-    Block(Span, u64),
-}
 
 /// Something that is to be told before time goes on.
 #[derive(Debug)]
