@@ -5,6 +5,7 @@ use super::keeper::Keeper;
 use super::kept::Kept;
 use super::lookout::Lookout;
 use super::open::Opened;
+use super::recording::Recording;
 use super::{AddTorrent, Fact, Mode, Outcome, Shared, TorrentEvent};
 use crate::clock::Clock;
 use crate::error::NodeError;
@@ -96,6 +97,7 @@ pub(super) struct Driver {
     /// The engine's time in this turn.
     pub(super) now: Instant,
     out: Outputs,
+    recording: Option<Recording>,
     /// What follows from performing a wish, told to the engine before anything else.
     pub(super) follow_ups: VecDeque<Input>,
     /// The block that the engine is being told of.
@@ -153,6 +155,15 @@ impl Driver {
             candidates: request.candidates,
             seed: Seed(request.seed.unwrap_or_else(crate::entropy)),
         };
+        let recording = opened.record.and_then(|file| {
+            let recording = Recording::new(file, &spec, &request.config, now);
+            recording
+                .inspect_err(|error| {
+                    let notice = format!("nothing is recorded: cannot start a thread: {error}");
+                    setting.shared.bus.say(TorrentEvent::Notice(notice));
+                })
+                .ok()
+        });
         let engine = samara_engine::Torrent::new(spec, Arc::new(request.config), now);
         // In this order: who is told that it is ready may send peers at once.
         setting.shared.live.store(true, Ordering::Relaxed);
@@ -172,6 +183,7 @@ impl Driver {
             trackers,
             now,
             out: Outputs::new(),
+            recording,
             follow_ups: VecDeque::new(),
             at_hand: None,
             kept: Kept::default(),
@@ -228,13 +240,19 @@ impl Driver {
     }
 
     /// Tells the engine one fact and performs what it wants done, until nothing follows. The only place
-    /// where the engine is told anything: whoever wants to record a run does it here.
+    /// where the engine is told anything, so it is also where that is written down.
     pub(super) fn say(&mut self, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next {
             let mut out = std::mem::take(&mut self.out);
+            if let Some(recording) = &mut self.recording {
+                recording.input(self.now, &input);
+            }
             self.engine.handle(self.now, input, &mut out);
             for output in out.drain(..) {
+                if let Some(recording) = &mut self.recording {
+                    recording.output(self.now, &output);
+                }
                 self.perform(output);
             }
             self.out = out;
@@ -337,6 +355,10 @@ impl Driver {
         }
         self.keeper.commit_if_due(&self.store);
         self.look_if_due();
+        self.recording = self.recording.take().and_then(|recording| {
+            let bus = &self.setting.shared.bus;
+            recording.pass_on(self.now, |why| bus.say(TorrentEvent::Notice(why)))
+        });
     }
 
     /// Refreshes the numbers for people.
@@ -380,6 +402,10 @@ impl Driver {
         self.links.clear();
         self.errands.shutdown().await;
         self.keeper.close(&self.store, &shared.bus).await;
+        if let Some(recording) = self.recording.take() {
+            let say = |why| shared.bus.say(TorrentEvent::Notice(why));
+            recording.finish(say).await;
+        }
         shared.set_snapshot(snapshot);
         shared.bus.say(TorrentEvent::Stopped {
             uploaded: snapshot.uploaded,

@@ -6,6 +6,7 @@
 //!   perform                        one arm for each kind of wish
 //!   keeper                         when the journal is written
 //!   kept                           payload of pieces that are not whole yet
+//!   recording                      what the engine is told, written down for a replay
 //!   lookout                        what somebody else does to the files while we run
 //!   events                         what users are told
 //! ```
@@ -17,6 +18,7 @@ mod kept;
 mod lookout;
 mod open;
 mod perform;
+mod recording;
 
 pub(crate) use events::Bus;
 pub use events::{Outcome, TorrentEvent};
@@ -72,6 +74,9 @@ pub struct AddTorrent {
     /// Take the space of all files before the download, so that a full disk is noticed at once. Otherwise
     /// files are sparse and grow as they are written.
     pub preallocate: bool,
+    /// Write down what the engine is told into this file, which must not exist yet (`samara_engine::record`). The
+    /// torrent never waits for it: what ends a recording early is told as a notice.
+    pub record: Option<PathBuf>,
 }
 
 impl AddTorrent {
@@ -90,6 +95,7 @@ impl AddTorrent {
             trust_existing: false,
             seam: Seam::default(),
             preallocate: false,
+            record: None,
         }
     }
 }
@@ -271,6 +277,7 @@ async fn live(
         mode: request.mode,
         trust_existing: request.trust_existing,
         preallocate: request.preallocate,
+        record: request.record.clone(),
         threads: setting.hash_threads,
         seam: request.seam.clone(),
         shared: Arc::clone(&shared),

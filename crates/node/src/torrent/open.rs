@@ -1,6 +1,6 @@
 //! Opening a torrent: the journal, the files, and what must be hashed again. Runs on a blocking thread.
 
-use super::{Mode, Outcome, Shared, TorrentEvent};
+use super::{Mode, Outcome, Shared, TorrentEvent, recording};
 use crate::error::NodeError;
 use samara_disk::check::{CheckError, Control, verify_some};
 use samara_disk::resume::{BeginError, Journal, begin};
@@ -8,6 +8,7 @@ use samara_disk::seam::Seam;
 use samara_disk::store::{DiskError, JOURNAL_FOLDER, Store, StoreOptions};
 use samara_proto::Bitfield;
 use samara_proto::metainfo::Info;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ pub(super) struct Opening {
     pub(super) mode: Mode,
     pub(super) trust_existing: bool,
     pub(super) preallocate: bool,
+    pub(super) record: Option<PathBuf>,
     pub(super) threads: usize,
     pub(super) seam: Seam,
     pub(super) shared: Arc<Shared>,
@@ -37,6 +39,8 @@ pub(super) struct Opened {
     pub(super) have: Bitfield,
     /// Whole files need no checking any more.
     pub(super) files_checked: bool,
+    /// The file of the recording, if there is to be one.
+    pub(super) record: Option<(PathBuf, File)>,
 }
 
 /// Why a torrent is not opened.
@@ -74,10 +78,19 @@ impl From<BeginError> for Failure {
 }
 
 pub(super) fn open(opening: &Opening) -> Result<Opened, Failure> {
-    match opening.mode {
+    // First: what cannot be recorded is not worth hashing everything for.
+    let record = match &opening.record {
+        Some(path) => Some((
+            path.clone(),
+            recording::create(path).map_err(Failure::Error)?,
+        )),
+        None => None,
+    };
+    let opened = match opening.mode {
         Mode::Get => open_to_get(opening),
         Mode::Seed => open_to_seed(opening),
-    }
+    };
+    Ok(Opened { record, ..opened? })
 }
 
 fn open_to_get(opening: &Opening) -> Result<Opened, Failure> {
@@ -97,6 +110,7 @@ fn open_to_get(opening: &Opening) -> Result<Opened, Failure> {
         journal: Some(begun.journal),
         have: begun.have,
         files_checked: begun.complete,
+        record: None,
     })
 }
 
@@ -128,6 +142,7 @@ fn open_to_seed(opening: &Opening) -> Result<Opened, Failure> {
         journal: None,
         have,
         files_checked: true,
+        record: None,
     })
 }
 

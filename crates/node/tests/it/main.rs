@@ -5,5 +5,6 @@ mod harness;
 mod hostile;
 mod limits;
 mod magnets;
+mod recording;
 mod swarm;
 mod trouble;

@@ -188,6 +188,9 @@ pub struct Get {
     /// Take the space of all files before downloading; otherwise they are sparse and grow
     #[arg(long)]
     pub preallocate: bool,
+    /// Write down what the engine is told into this new file, for `samara-sim replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// `create`
@@ -230,6 +233,9 @@ pub struct SeedCmd {
     /// Also announce to this tracker; may be repeated
     #[arg(short, long = "tracker", value_name = "URL")]
     pub tracker: Vec<String>,
+    /// Write down what the engine is told into this new file, for `samara-sim replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// `tracker`

@@ -72,6 +72,7 @@ async fn get(app: &App, args: &Get, source: Source, session: &Session) -> Result
         candidates,
         OnDisk {
             preallocate: args.preallocate,
+            record: args.record.clone(),
             ..OnDisk::default()
         },
     )
@@ -90,12 +91,14 @@ pub fn with_trackers(metainfo: Metainfo, flags: &[String]) -> Metainfo {
 }
 
 /// What is, and what is to be, on the disk.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OnDisk {
     /// The data were hashed a moment ago.
     pub trusted: bool,
     /// Take the space of all files first.
     pub preallocate: bool,
+    /// Write down what the engine is told into this file.
+    pub record: Option<PathBuf>,
 }
 
 /// Adds a torrent to the session; the plan is for following it.
@@ -126,6 +129,7 @@ pub async fn add(
         candidates,
         trust_existing: on_disk.trusted,
         preallocate: on_disk.preallocate,
+        record: on_disk.record,
         ..AddTorrent::new(metainfo, root, mode)
     };
     request.config.seed_goal = seed_goal(goal);

@@ -48,7 +48,10 @@ async fn seed(app: &App, args: &SeedCmd, source: Source, session: &Session) -> R
         Mode::Seed,
         args.seed,
         args.peer.clone(),
-        OnDisk::default(),
+        OnDisk {
+            record: args.record.clone(),
+            ..OnDisk::default()
+        },
     )
     .await?;
     let done = follow(
