@@ -259,7 +259,7 @@ impl<C> Network<C> {
         self.admit(flow, facts);
         self.list(flow);
         let link = self.flows[flow.0 as usize].from;
-        self.pump(now, link, later);
+        self.pump(now, link, later, facts);
     }
 
     /// An event's time has come.
@@ -278,7 +278,7 @@ impl<C> Network<C> {
                     self.admit(flow, facts);
                     self.list(flow);
                 }
-                self.pump(now, link, later);
+                self.pump(now, link, later, facts);
             }
             NetEvent::Arrive(flow, count) => {
                 let line = &mut self.flows[flow.0 as usize];
@@ -305,20 +305,27 @@ impl<C> Network<C> {
                 }
                 let link = line.from;
                 self.list(flow);
-                self.pump(now, link, later);
+                self.pump(now, link, later, facts);
             }
         }
     }
 
     /// Puts a host into a group; hosts of different groups do not hear each other until they are in one
     /// group again. Connections stay: their ends only notice the silence.
-    pub fn set_group(&mut self, now: Instant, link: LinkId, group: u8, later: &mut Later) {
+    pub fn set_group(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        group: u8,
+        later: &mut Later,
+        facts: &mut Vec<NetFact<C>>,
+    ) {
         self.links[link as usize].group = group;
         for at in 0..self.flows.len() {
             let (from, to) = (self.flows[at].from, self.flows[at].to);
             if from == link || to == link {
                 self.list(FlowId(at as u32));
-                self.pump(now, from, later);
+                self.pump(now, from, later, facts);
             }
         }
     }
@@ -436,7 +443,7 @@ impl<C> Network<C> {
     }
 
     /// Starts the next turn of an idle uplink.
-    fn pump(&mut self, now: Instant, link: LinkId, later: &mut Later) {
+    fn pump(&mut self, now: Instant, link: LinkId, later: &mut Later, facts: &mut Vec<NetFact<C>>) {
         if self.links[link as usize].busy {
             return;
         }
@@ -488,6 +495,8 @@ impl<C> Network<C> {
                 link.sending = Some(flow);
                 break;
             }
+            // What messages leave of a small buffer is the next block's; after a block, that is when it is sent.
+            self.admit(flow, facts);
         }
         if sent > 0 {
             let link_at = &mut self.links[link as usize];

@@ -264,15 +264,15 @@ fn a_partition_stops_and_its_end_goes_on() {
         rig.send(flow, number, BLOCK, BLOCK);
     }
     rig.run(Duration::from_millis(500));
-    let mut later = Vec::new();
-    rig.net.set_group(rig.now, 1, 1, &mut later);
-    rig.settle(later, Vec::new());
+    let (mut later, mut facts) = (Vec::new(), Vec::new());
+    rig.net.set_group(rig.now, 1, 1, &mut later, &mut facts);
+    rig.settle(later, facts);
     rig.run(Duration::from_secs(10));
     let before = rig.got.len();
     assert!((20..40).contains(&before), "{before}");
-    let mut later = Vec::new();
-    rig.net.set_group(rig.now, 1, 0, &mut later);
-    rig.settle(later, Vec::new());
+    let (mut later, mut facts) = (Vec::new(), Vec::new());
+    rig.net.set_group(rig.now, 1, 0, &mut later, &mut facts);
+    rig.settle(later, facts);
     rig.run(Duration::from_secs(20));
     assert_eq!(rig.got.len(), 100);
 }
@@ -309,6 +309,24 @@ fn the_send_buffer_says_what_is_taken() {
     assert_eq!(rig.taken, 8 * u64::from(BLOCK) + u64::from(BLOCK));
     rig.run(Duration::from_secs(10));
     assert_eq!(rig.taken, 100 * u64::from(BLOCK));
+}
+
+#[test]
+fn a_block_that_waits_behind_a_message_for_a_small_buffer_is_sent() {
+    // The message is in the buffer, so the block, which fills it alone, is not; nothing is said after it.
+    let spec = NetSpec {
+        send_buffer: 16 << 10,
+        ..plain()
+    };
+    let mut rig = Rig::new(spec, &[link(MB, MB, 1), link(MB, MB, 1)]);
+    let busy = rig.net.open(0, 1);
+    let flow = rig.net.open(0, 1);
+    rig.send(busy, 0, BLOCK, BLOCK);
+    rig.send(flow, 1, 9, 0);
+    rig.send(flow, 2, BLOCK + 13, BLOCK);
+    rig.run(Duration::from_secs(10));
+    assert_eq!(rig.got.len(), 3, "{:?}", rig.got);
+    assert_eq!(rig.taken, 2 * u64::from(BLOCK));
 }
 
 #[test]

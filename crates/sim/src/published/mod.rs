@@ -6,10 +6,12 @@
 
 mod bharambe;
 mod discrete;
+mod missing;
 mod service;
 
 pub use bharambe::{knee, sizes};
 pub use discrete::{optimum, tiny_cases};
+pub use missing::missing_piece;
 pub use service::{equal_service, fluid_bound, super_seeding};
 
 use core::fmt;
@@ -57,11 +59,12 @@ impl fmt::Display for Row {
 pub type Part = fn(Size) -> Vec<Row>;
 
 /// All of it, in the order of the table.
-pub const PARTS: [Part; 6] = [
+pub const PARTS: [Part; 7] = [
     tiny_cases,
     sizes,
     knee,
     equal_service,
     super_seeding,
     fluid_bound,
+    missing_piece,
 ];

@@ -48,8 +48,9 @@ impl World {
     }
 
     fn group(&mut self, host: u32, group: u8) {
-        let mut later = super::take(&mut self.later);
-        self.net.set_group(self.now, host, group, &mut later);
-        self.network(later, Vec::new());
+        let (mut later, mut facts) = (super::take(&mut self.later), super::take(&mut self.facts));
+        self.net
+            .set_group(self.now, host, group, &mut later, &mut facts);
+        self.network(later, facts);
     }
 }

@@ -39,3 +39,8 @@ fn pieces_shown_one_by_one_are_sent_once() {
 fn the_fluid_bound_is_never_beaten() {
     holds(5);
 }
+
+#[test]
+fn a_missing_piece_makes_a_swarm_grow_and_staying_cures_it() {
+    holds(6);
+}
