@@ -60,6 +60,8 @@ pub struct Config {
     pub serve_window_min: u64,
     /// See [`Config::serve_window_min`].
     pub serve_window_max: u64,
+    /// How long a Have may wait for other messages to the same peer, or for more of its kind, if nobody is idle meanwhile.
+    pub have_wait: Duration,
     /// A connection that says nothing for this long is closed. BEP 3: keep-alives come every two
     /// minutes.
     pub silence_max: Duration,
@@ -97,6 +99,7 @@ impl Default for Config {
             endgame_copies: 2,
             serve_window_min: 16 << 10,
             serve_window_max: 2 << 20,
+            have_wait: Duration::from_millis(250),
             silence_max: Duration::from_secs(150),
             keep_alive: Duration::from_secs(100),
             num_want: 100,

@@ -381,6 +381,8 @@ pub enum Reason {
     Rechoke,
     /// An uplink that may be stuck or idle.
     Uplink,
+    /// Peers to be told of new pieces.
+    News,
     /// Connections to be made.
     Dial,
     /// Peers to be checked: silent, snubbing, keep-alive.

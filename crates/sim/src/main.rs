@@ -31,7 +31,7 @@ usage: samara-sim [--seed N] [--scenario NAME] [--hosts N] [--runs N] [options]
   replay FILE      a recording (samara_engine::record), told to the engine again; --verbose: every line
 
 keys of --set: slots, slots_max, optimistic, peers, wanted, pipeline_min, pipeline_max,
-  rechoke_min_ms, rechoke_max_ms, rechokes, window_min_kib, window_max_kib, endgame, random_first,
+  rechoke_min_ms, rechoke_max_ms, rechokes, window_min_kib, window_max_kib, have_wait_ms, endgame, random_first,
   piece_kib, total_kib, delay_ms, buffer_kib, header_permille, super_seed (0 or 1),
   seed_kbit, up_kbit, down_kbit (of all leeches), stay_ms (of all leeches, when complete)";
 
@@ -270,6 +270,7 @@ fn set(scenario: &mut Scenario, pair: &str) -> Result<(), String> {
         "rechoke_max_ms" => config.rechoke_max = millis,
         "rechokes" => config.rechokes_per_transfer = value,
         "window_min_kib" => config.serve_window_min = value << 10,
+        "have_wait_ms" => config.have_wait = millis,
         "window_max_kib" => config.serve_window_max = value << 10,
         "endgame" => config.endgame_copies = value as u32,
         "random_first" => config.random_first = value as u32,

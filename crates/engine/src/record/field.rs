@@ -319,6 +319,7 @@ fields!(Config {
     endgame_copies,
     serve_window_min,
     serve_window_max,
+    have_wait,
     silence_max,
     keep_alive,
     num_want,

@@ -247,14 +247,12 @@ impl Torrent {
             let Some(peer) = self.peers.get_mut(&key) else {
                 continue;
             };
-            // Also to those who have it: two leeches that finish together would otherwise never learn
-            // that the other is a seed now, and wait for each other.
             if peer.has.get(piece) {
                 peer.useful = peer.useful.saturating_sub(1);
                 self.update_interest(now, key, out);
             }
-            self.send(now, key, Message::Have(piece), out);
         }
+        self.spread(now, piece);
         for (addr, proof) in guilty {
             self.ban(now, addr, (PeerFault::CorruptBlock, proof), out);
         }
@@ -300,6 +298,7 @@ impl Torrent {
     pub(super) fn reopen(&mut self, now: Instant, pieces: &[u32], out: &mut Outputs) {
         self.phase = Phase::Downloading;
         self.withdrew = true;
+        self.news.withdraw(pieces);
         for &piece in pieces
             .iter()
             .filter(|piece| **piece < self.geometry.pieces())

@@ -10,6 +10,7 @@
 //! | `download` | requests, blocks, pieces, whole files |
 //! | `upload` | requests of others, choking |
 //! | `uplink` | in what order requests are served |
+//! | `news` | who is told of a new piece, and when |
 //! | `swarm` | trackers, the goal of seeding, leaving |
 //! | `status` | deadlines and numbers for people |
 
@@ -17,6 +18,7 @@
 mod check;
 mod download;
 mod messages;
+mod news;
 mod peers;
 mod status;
 mod swarm;
@@ -38,6 +40,7 @@ use crate::reveal::Reveal;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
+use news::News;
 use samara_proto::{Geometry, PeerId, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -132,6 +135,7 @@ pub struct Torrent {
     somebody_asked: bool,
     leave: Option<Leave>,
     uplink: Uplink,
+    news: News,
     scratch: Vec<Span>,
     /// Checks of files that were overtaken by a loss of pieces: their answers are still to come.
     overtaken: u32,
@@ -190,6 +194,7 @@ impl Torrent {
             somebody_asked: false,
             leave: None,
             uplink: Uplink::new(),
+            news: News::new(),
             scratch: Vec::new(),
             overtaken: 0,
             told_complete: spec.files_checked && spec.have.is_full(),
@@ -204,6 +209,7 @@ impl Torrent {
         if self.phase == Phase::Stopped {
             return;
         }
+        let from = out.len();
         if !self.begun {
             self.begin(now, out);
         }
@@ -238,6 +244,7 @@ impl Torrent {
             self.fill_all(now, out);
         }
         self.run_timers(now, out);
+        self.tell_news(now, from, out);
     }
 
     fn begin(&mut self, now: Instant, out: &mut Outputs) {

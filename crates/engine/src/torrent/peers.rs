@@ -299,6 +299,7 @@ impl Torrent {
         }
         self.choker.forget(key);
         self.reveal.gone(key);
+        self.news.gone(key);
         if let Some(listens) = peer.listens {
             self.candidates.gone(now, listens, pause, peer.is_seed());
         }
@@ -405,6 +406,7 @@ impl Torrent {
                 self.send(now, key, Message::KeepAlive, out);
             }
         }
+        self.news.hurry(now);
         self.fill_all(now, out);
         let starving = self.phase == Phase::Downloading
             && self.peers.len() >= self.config.peers_wanted

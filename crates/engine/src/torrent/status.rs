@@ -32,6 +32,7 @@ impl Torrent {
             (self.housekeeping_due(), Reason::Housekeeping),
             (rechoke, Reason::Rechoke),
             (self.uplink.deadline(), Reason::Uplink),
+            (self.news.deadline(), Reason::News),
             (self.announcer.next(), Reason::Announce),
         ]
         .into_iter()

@@ -3,6 +3,7 @@
 mod alone;
 mod attacks;
 mod line;
+mod news;
 mod pipes;
 mod trouble;
 mod turns;
