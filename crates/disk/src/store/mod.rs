@@ -16,6 +16,7 @@ mod seen;
 pub use error::{Cause, DiskError, Fault, Op};
 pub use fingerprint::Fingerprint;
 pub use layout::{Extent, Layout};
+pub use pool::Descriptors;
 pub(crate) use root::{Root, sync_folder};
 pub use seen::Change;
 
@@ -49,8 +50,6 @@ pub struct StoreOptions {
     /// Reading only: follow symbolic links below the root, for data that the user has arranged.
     /// Never followed when writing.
     pub follow_links: bool,
-    /// Descriptors that are kept open.
-    pub max_open: usize,
 }
 
 impl Default for StoreOptions {
@@ -60,7 +59,6 @@ impl Default for StoreOptions {
             preallocate: false,
             truncate_longer: false,
             follow_links: false,
-            max_open: 128,
         }
     }
 }
@@ -135,6 +133,20 @@ impl Store {
         options: StoreOptions,
         seam: Seam,
     ) -> Result<Self, DiskError> {
+        Self::open_among(info, root, options, seam, Descriptors::of_process())
+    }
+
+    /// The same with descriptors that are not the process's.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_among(
+        info: Arc<Info>,
+        root: &Path,
+        options: StoreOptions,
+        seam: Seam,
+        descriptors: &Arc<Descriptors>,
+    ) -> Result<Self, DiskError> {
         let follow = options.follow_links && !options.write;
         let files = info.files.iter().map(|file| &file.path);
         let mut paths = files.chain(info.symlinks.iter().map(|link| &link.path));
@@ -145,7 +157,7 @@ impl Store {
         let root = Root::open(root, options.write, follow, seam)?;
         let mut store = Self {
             layout: Layout::new(&info),
-            pool: Pool::new(options.max_open),
+            pool: Pool::new(descriptors),
             inodes: info.files.iter().map(|_| AtomicU64::new(0)).collect(),
             seen: Seen::new(info.files.len()),
             unsynced: Mutex::default(),

@@ -14,6 +14,11 @@ fn open(info: &Arc<Info>, root: &Path, options: StoreOptions) -> Result<Store, D
     Store::open(Arc::clone(info), root, options)
 }
 
+fn open_among(info: &Arc<Info>, root: &Path, descriptors: &Arc<Descriptors>) -> Store {
+    let (options, seam) = (StoreOptions::default(), Seam::default());
+    Store::open_among(Arc::clone(info), root, options, seam, descriptors).expect("opened")
+}
+
 fn fault(error: &DiskError) -> Fault {
     match error.cause() {
         Cause::Fault(fault) => fault,
@@ -275,19 +280,16 @@ fn thousands_of_files_and_sixteen_descriptors() {
     let files: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 50)).collect();
     let info = Arc::new(packed(16384, &files));
     let dir = temp();
-    let options = StoreOptions {
-        max_open: 16,
-        ..StoreOptions::default()
-    };
-    let store = open(&info, dir.path(), options).expect("opened");
+    let descriptors = Descriptors::new(16);
+    let store = open_among(&info, dir.path(), &descriptors);
     std::thread::scope(|scope| {
         for part in 0..4 {
-            let store = &store;
+            let (store, descriptors) = (&store, &descriptors);
             scope.spawn(move || {
                 for piece in (part..store.info().geometry.pieces()).step_by(4) {
                     let blocks = blocks(store.info(), piece);
                     store.write_piece(piece, &blocks).expect("written");
-                    assert!(store.pool.len() <= 16);
+                    assert!(descriptors.held() <= 16);
                 }
             });
         }
@@ -298,6 +300,36 @@ fn thousands_of_files_and_sixteen_descriptors() {
     let mut buf = vec![0; 3000 * 50];
     store.read_range(0, &mut buf).expect("read");
     assert_eq!(buf[2999 * 50..], content(2999, 50));
+}
+
+#[test]
+fn many_torrents_share_the_descriptors_of_one() {
+    let names: Vec<String> = (0..100).map(|at| format!("t/{at}")).collect();
+    let files: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 50)).collect();
+    let info = Arc::new(packed(16384, &files));
+    let descriptors = Descriptors::new(24);
+    let folders: Vec<_> = (0..8).map(|_| temp()).collect();
+    let stores = folders
+        .iter()
+        .map(|dir| open_among(&info, dir.path(), &descriptors));
+    let stores: Vec<Store> = stores.collect();
+    std::thread::scope(|scope| {
+        for store in &stores {
+            let descriptors = &descriptors;
+            scope.spawn(move || {
+                write_all_pieces(store);
+                let mut buf = vec![0; 100 * 50];
+                store.read_range(0, &mut buf).expect("read");
+                assert_eq!(buf[99 * 50..], content(99, 50));
+                assert!(descriptors.held() <= 24);
+            });
+        }
+    });
+    for dir in &folders {
+        assert_content(&info, dir.path());
+    }
+    drop(stores);
+    assert_eq!(descriptors.held(), 0);
 }
 
 #[test]
@@ -324,11 +356,7 @@ fn beyond_four_gib() {
 fn a_file_that_is_replaced_or_cut_meanwhile() {
     let dir = temp();
     let info = Arc::new(packed(16384, &[("a", 100), ("b", 100)]));
-    let options = StoreOptions {
-        max_open: 1,
-        ..StoreOptions::default()
-    };
-    let store = open(&info, dir.path(), options).expect("opened");
+    let store = open_among(&info, dir.path(), &Descriptors::new(1));
     write_all_pieces(&store);
     assert!(store.fingerprint(0).is_some());
     fs::write(dir.path().join("new"), content(0, 100)).expect("written");
