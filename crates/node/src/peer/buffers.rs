@@ -8,11 +8,12 @@ use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Capacity of the buffers that are kept.
-pub(crate) const BUFFER: usize = 256 * 1024;
-/// Buffers that are kept, used or free: 48 MiB, what `Config::memory` and the batches between reader and
-/// torrent come to.
-const KEPT_MAX: usize = 192;
+/// Capacities of the buffers that are kept: two blocks and what is said between them for the connections of a swarm, many
+/// blocks for a fast one.
+pub(crate) const SIZES: [usize; 2] = [36 * 1024, 256 * 1024];
+/// Bytes in the buffers of one size, used or free: what `Config::memory` and the batches between reader and torrent
+/// come to.
+const KEPT_MAX: usize = 48 << 20;
 /// Buffers that are looked at for a free one. The oldest is free first, as a rule.
 const TRIES: usize = 4;
 
@@ -21,43 +22,52 @@ const TRIES: usize = 4;
 pub(crate) struct Buffers {
     /// Handles without content, the oldest first. The memory behind one is free when there is no other
     /// handle to it.
-    kept: Mutex<VecDeque<BytesMut>>,
+    kept: [Mutex<VecDeque<BytesMut>>; SIZES.len()],
 }
 
 impl Buffers {
-    /// An empty buffer with room for [`BUFFER`] bytes.
-    pub(crate) fn take(&self) -> BytesMut {
-        let mut kept = self.lock();
-        for _ in 0..TRIES.min(kept.len()) {
-            let Some(mut buffer) = kept.pop_front() else {
-                break;
-            };
-            if buffer.try_reclaim(BUFFER) {
-                return buffer;
+    /// An empty buffer with room for `size` bytes.
+    pub(crate) fn take(&self, size: usize) -> BytesMut {
+        if let Some(mut kept) = self.of(size) {
+            for _ in 0..TRIES.min(kept.len()) {
+                let Some(mut buffer) = kept.pop_front() else {
+                    break;
+                };
+                if buffer.try_reclaim(size) {
+                    return buffer;
+                }
+                kept.push_back(buffer);
             }
-            kept.push_back(buffer);
         }
-        drop(kept);
-        BytesMut::with_capacity(BUFFER)
+        BytesMut::with_capacity(size)
     }
 
-    /// Keeps what [`Buffers::take`] gave, whatever was cut from it meanwhile.
-    pub(crate) fn give_back(&self, mut buffer: BytesMut) {
+    /// Keeps what [`Buffers::take`] gave for `size`, whatever was cut from it meanwhile.
+    pub(crate) fn give_back(&self, mut buffer: BytesMut, size: usize) {
         buffer.clear();
-        let mut kept = self.lock();
-        if kept.len() < KEPT_MAX {
+        if let Some(mut kept) = self.of(size)
+            && kept.len() < KEPT_MAX / size
+        {
             kept.push_back(buffer);
         }
     }
 
     /// Lets go of everything: nothing large is received any more.
     pub(crate) fn release(&self) {
-        *self.lock() = VecDeque::new();
+        for kept in &self.kept {
+            *lock(kept) = VecDeque::new();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<BytesMut>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Those of one size; `None` if such are not kept.
+    fn of(&self, size: usize) -> Option<MutexGuard<'_, VecDeque<BytesMut>>> {
+        let at = SIZES.iter().position(|kept| *kept == size)?;
+        self.kept.get(at).map(lock)
     }
+}
+
+fn lock(kept: &Mutex<VecDeque<BytesMut>>) -> MutexGuard<'_, VecDeque<BytesMut>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -66,29 +76,36 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_when_its_last_slice_is_gone() {
-        let buffers = Buffers::default();
-        let mut buffer = buffers.take();
-        buffer.resize(BUFFER, 7);
-        let place = buffer.as_ptr();
-        let slices = [buffer.split_to(1000).freeze(), buffer.split_to(9).freeze()];
-        buffers.give_back(buffer);
-        let other = buffers.take();
-        assert!(other.as_ptr() != place, "somebody still reads it");
-        assert!(slices[0].iter().chain(&slices[1]).all(|byte| *byte == 7));
-        drop(slices);
-        let again = buffers.take();
-        assert_eq!(again.as_ptr(), place);
-        assert!(again.is_empty() && again.capacity() >= BUFFER);
+        for size in SIZES {
+            let buffers = Buffers::default();
+            let mut buffer = buffers.take(size);
+            buffer.resize(size, 7);
+            let place = buffer.as_ptr();
+            let slices = [buffer.split_to(1000).freeze(), buffer.split_to(9).freeze()];
+            buffers.give_back(buffer, size);
+            let other = buffers.take(size);
+            assert!(other.as_ptr() != place, "somebody still reads it");
+            assert!(slices[0].iter().chain(&slices[1]).all(|byte| *byte == 7));
+            drop(slices);
+            let again = buffers.take(size);
+            assert_eq!(again.as_ptr(), place);
+            assert!(again.is_empty() && again.capacity() >= size);
+        }
     }
 
     #[test]
     fn no_more_than_the_limit_are_kept() {
         let buffers = Buffers::default();
-        for _ in 0..KEPT_MAX + 5 {
-            buffers.give_back(BytesMut::with_capacity(1));
+        let count = |size| buffers.of(size).map(|kept| kept.len());
+        for size in [SIZES[0], SIZES[1], 1] {
+            for _ in 0..KEPT_MAX / SIZES[0] + 5 {
+                buffers.give_back(BytesMut::with_capacity(1), size);
+            }
         }
-        assert_eq!(buffers.lock().len(), KEPT_MAX);
+        let most = SIZES.map(|size| Some(KEPT_MAX / size));
+        assert_eq!(SIZES.map(count), most);
+        assert_eq!(count(1), None);
         buffers.release();
-        assert!(buffers.lock().is_empty());
+        assert_eq!(SIZES.map(count), [Some(0); 2]);
     }
 }

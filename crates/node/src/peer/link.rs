@@ -6,7 +6,7 @@ use super::writer::{self, Item, Outbox};
 use crate::limits::Throttle;
 use crate::session::Place;
 use crate::torrent::Fact;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use samara_disk::store::Store;
 use samara_engine::PeerKey;
 use samara_proto::Span;
@@ -39,6 +39,9 @@ pub(crate) struct LinkParts {
 pub(crate) struct Link {
     /// What this turn has for the peer, handed over in one parcel at its end.
     turn: Vec<Item>,
+    /// Memory for the next turn's messages.
+    spare: BytesMut,
+    stream: Arc<TcpStream>,
     outbox: Outbox,
     reader: AbortHandle,
     writer: AbortHandle,
@@ -60,7 +63,7 @@ impl Link {
             parts.batches,
         ));
         let writer = tokio::spawn(writer::run(
-            stream,
+            Arc::clone(&stream),
             parts.peer,
             parts.store,
             parts.up,
@@ -69,6 +72,8 @@ impl Link {
         ));
         Self {
             turn: Vec::new(),
+            spare: BytesMut::new(),
+            stream,
             outbox,
             reader: reader.abort_handle(),
             writer: writer.abort_handle(),
@@ -81,7 +86,7 @@ impl Link {
         if let Some(Item::Control(bytes)) = self.turn.last_mut() {
             message.encode(bytes);
         } else {
-            let mut bytes = BytesMut::with_capacity(64);
+            let mut bytes = std::mem::take(&mut self.spare);
             message.encode(&mut bytes);
             self.turn.push(Item::Control(bytes));
         }
@@ -97,8 +102,19 @@ impl Link {
         !self.turn.is_empty()
     }
 
-    /// Hands the turn's parcel to the writer. False: the peer does not read, and has to go.
+    /// Sends the turn's parcel. Messages alone go to the socket from here if nothing waits before them and it takes them,
+    /// without waking the writer. All else is handed to it. False: the peer does not read, and has to go.
     pub(crate) fn flush(&mut self) -> bool {
+        if let [Item::Control(bytes)] = self.turn.as_mut_slice() {
+            let sent = self.outbox.write_now(&self.stream, bytes);
+            if sent == bytes.len() {
+                self.spare = std::mem::take(bytes);
+                self.spare.clear();
+                self.turn.clear();
+                return true;
+            }
+            bytes.advance(sent);
+        }
         let parcel = std::mem::take(&mut self.turn);
         self.outbox.push(parcel) <= OUTBOX_MAX
     }

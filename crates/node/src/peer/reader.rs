@@ -1,6 +1,6 @@
 //! From a socket to batches of frames: large reads, frames cut without copying.
 
-use super::buffers::{BUFFER, Buffers};
+use super::buffers::{Buffers, SIZES};
 use crate::limits::Throttle;
 use bytes::{BufMut, BytesMut};
 use samara_engine::PeerKey;
@@ -10,12 +10,11 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// Smallest read buffer, bytes: one block and its header fit in little more, and 200 quiet
-/// connections cost 3 MiB.
-const READ_MIN: usize = 16 * 1024;
+/// Smallest read buffer, bytes. What a quiet connection never touches of it is no memory.
+const READ_MIN: usize = SIZES[0];
 /// Largest, bytes. A read system call and a turn of the torrent's task are then paid once in 16
 /// blocks; larger buffers no longer fit the second level cache between read and hash.
-const READ_MAX: usize = BUFFER;
+const READ_MAX: usize = SIZES[1];
 
 /// What one read brought.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ pub(crate) async fn run(
 ) {
     let mut reader = Reader {
         buffers,
-        from_buffers: false,
+        from_buffers: 0,
         decoder: Decoder::new(pieces),
         buf: BytesMut::with_capacity(READ_MIN),
         size: READ_MIN,
@@ -94,8 +93,8 @@ pub(crate) async fn run(
 
 struct Reader {
     buffers: Arc<Buffers>,
-    /// The buffer at hand is one of those.
-    from_buffers: bool,
+    /// The size for which it gave the buffer at hand.
+    from_buffers: usize,
     decoder: Decoder,
     buf: BytesMut,
     /// Bytes that the next buffer has room for; follows the speed of the connection.
@@ -130,17 +129,11 @@ impl Reader {
             return;
         }
         let whole = self.buf.len() + want;
-        let from_buffers = whole == READ_MAX;
-        let mut fresh = if from_buffers {
-            self.buffers.take()
-        } else {
-            BytesMut::with_capacity(whole)
-        };
+        let mut fresh = self.buffers.take(whole);
         fresh.extend_from_slice(&self.buf);
         let used = std::mem::replace(&mut self.buf, fresh);
-        if std::mem::replace(&mut self.from_buffers, from_buffers) {
-            self.buffers.give_back(used);
-        }
+        let size = std::mem::replace(&mut self.from_buffers, whole);
+        self.buffers.give_back(used, size);
     }
 
     fn cut(&mut self) -> (Vec<Frame>, Option<End>) {

@@ -5,9 +5,8 @@
 //! Blocks land in one buffer with their headers between them, and leave in one call.
 //!
 //! That is a copy more than `sendfile`, and cheaper all the same: 13 bytes of header before every 16 KiB
-//! keep the kernel from building large segments out of pages. Measured on loopback, 1 GiB, CPU seconds of
-//! sender + receiver: `sendfile` for each block 0.6 to 0.9 (corked: 0.65 to 0.95), this with 16 blocks
-//! a call 0.36 to 0.47, `sendfile` without any headers 0.35 to 0.6.
+//! keep the kernel from building large segments out of pages. `bench/send_path.c` measures the ways, and
+//! `docs/performance.md` has what they cost there and in this program.
 
 use samara_disk::store::Store;
 use samara_proto::Span;

@@ -39,6 +39,7 @@ pub(crate) enum Item {
 pub(crate) struct Outbox {
     parcels: mpsc::UnboundedSender<Vec<Item>>,
     waiting: Arc<AtomicUsize>,
+    unwritten: Arc<AtomicUsize>,
 }
 
 /// Where the writer takes them from. The channel itself has no limit; whoever fills it looks at what
@@ -46,19 +47,28 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     parcels: mpsc::UnboundedReceiver<Vec<Item>>,
+    /// Control bytes that wait.
     waiting: Arc<AtomicUsize>,
+    /// Parcels that are not wholly with the socket.
+    unwritten: Arc<AtomicUsize>,
+    /// Those of them that were taken.
+    taken: usize,
 }
 
 pub(crate) fn channel() -> (Outbox, Inbox) {
     let (send, receive) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
+    let unwritten = Arc::new(AtomicUsize::new(0));
     let outbox = Outbox {
         parcels: send,
         waiting: Arc::clone(&waiting),
+        unwritten: Arc::clone(&unwritten),
     };
     let inbox = Inbox {
         parcels: receive,
         waiting,
+        unwritten,
+        taken: 0,
     };
     (outbox, inbox)
 }
@@ -76,9 +86,19 @@ impl Outbox {
     pub(crate) fn push(&self, parcel: Vec<Item>) -> usize {
         let bytes = control_bytes(&parcel);
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        self.unwritten.fetch_add(1, Ordering::Relaxed);
         // A writer that has ended has closed the socket; the reader tells the torrent.
         let _ = self.parcels.send(parcel);
         before + bytes
+    }
+
+    /// Writes from the torrent's task what the socket takes at once, if no parcel is before it. Says how many bytes; an error
+    /// is the writer's to find. Only the torrent's task adds parcels, so that the socket stays ours meanwhile.
+    pub(crate) fn write_now(&self, stream: &TcpStream, bytes: &[u8]) -> usize {
+        if self.unwritten.load(Ordering::Acquire) > 0 {
+            return 0;
+        }
+        stream.try_write(bytes).unwrap_or(0)
     }
 }
 
@@ -89,10 +109,18 @@ impl Inbox {
             return false;
         };
         into.extend(parcel);
+        self.taken += 1;
         while let Ok(parcel) = self.parcels.try_recv() {
             into.extend(parcel);
+            self.taken += 1;
         }
         true
+    }
+
+    /// All that was taken is with the socket.
+    fn written(&mut self) {
+        self.unwritten
+            .fetch_sub(std::mem::take(&mut self.taken), Ordering::Release);
     }
 }
 
@@ -157,6 +185,7 @@ impl Writer<'_> {
                 }
             }
             self.flush().await?;
+            inbox.written();
             if quiet >= QUIET_TURNS {
                 self.out.release();
             }
