@@ -15,17 +15,18 @@ session = lt.session({
     "in_enc_policy": int(lt.enc_policy.disabled), "out_enc_policy": int(lt.enc_policy.disabled),
     "allow_multiple_connections_per_ip": True,
     "announce_to_all_trackers": True,
+    "alert_mask": int(lt.alert.category_t.storage_notification),
 })
 params = lt.load_torrent_file(torrent)
 params.save_path = folder
 params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
 handle = session.add_torrent(params)
-said = False
+flushing = False
 while True:
-    status = handle.status()
-    if status.is_seeding and not said:
-        # The disk has everything when the cache is flushed.
+    if handle.status().is_seeding and not flushing:
+        # A piece is had as soon as its hash is right; its blocks may still wait for the disk threads.
         handle.flush_cache()
+        flushing = True
+    if any(isinstance(alert, lt.cache_flushed_alert) for alert in session.pop_alerts()) and flushing:
         open(mark, "w").close()
-        said = True
     time.sleep(0.05)
