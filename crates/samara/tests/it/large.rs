@@ -1,7 +1,7 @@
 //! A file beyond 4 GiB, where 32 bits end.
 
 use super::data::folder;
-use super::process::{run, samara};
+use super::process::{PATIENCE, run, samara};
 use super::swarm::{Tracker, create, get, seed};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -30,7 +30,7 @@ fn a_sparse_file_beyond_4_gib_arrives() {
     let _seed = seed(&torrent, &work.path().join("src"), 2, &[]);
     let into = work.path().join("out");
     let ended = get(&torrent, &into, 3, &["--seed", "none"])
-        .end()
+        .end_within(PATIENCE * 5)
         .expect_code(0);
     assert_eq!(ended.event("complete").expect("complete")["bytes"], LENGTH);
     let copy = File::open(into.join("large.img")).expect("there");
