@@ -44,10 +44,10 @@ impl Sha1Abreast {
         self.length += len as u64;
         let width = kernel.lanes();
         for (states, slices) in self.states.chunks_mut(width).zip(slices.chunks(width)) {
-            if width == 1 || slices.len() < Sha1::worth(kernel) {
-                for (state, slice) in states.iter_mut().zip(slices) {
-                    Sha1::alone(state, slice);
-                }
+            if slices.len() == 1 {
+                Sha1::alone(&mut states[0], slices[0]);
+            } else if slices.len() < Sha1::worth(kernel) {
+                Sha1::few(states, slices, len / BLOCK);
             } else {
                 together(kernel, states, slices, len / BLOCK);
             }

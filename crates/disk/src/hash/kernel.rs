@@ -2,6 +2,8 @@
 
 use super::lane::BLOCK;
 #[cfg(target_arch = "x86_64")]
+use super::streams;
+#[cfg(target_arch = "x86_64")]
 use super::x86::{avx2, avx512};
 use super::{LANES, sha1_alone, sha256_alone};
 
@@ -10,6 +12,8 @@ use super::{LANES, sha1_alone, sha256_alone};
 pub enum Kernel {
     /// One message after the other, with the processor's SHA instructions where it has them.
     Single,
+    /// The processor's SHA instructions, the steps of up to 4 messages between each other's.
+    Streams,
     /// 8 at a time.
     Avx2,
     /// 16 at a time.
@@ -20,7 +24,7 @@ impl Kernel {
     /// All that this processor can do, the widest last.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        let all = [Self::Single, Self::Avx2, Self::Avx512];
+        let all = [Self::Single, Self::Streams, Self::Avx2, Self::Avx512];
         all.into_iter()
             .filter(|kernel| kernel.is_available())
             .collect()
@@ -29,7 +33,7 @@ impl Kernel {
     /// The widest that this processor can do.
     #[must_use]
     pub fn best() -> Self {
-        let all = [Self::Avx512, Self::Avx2];
+        let all = [Self::Avx512, Self::Avx2, Self::Streams];
         all.into_iter()
             .find(|kernel| kernel.is_available())
             .unwrap_or(Self::Single)
@@ -39,6 +43,7 @@ impl Kernel {
     fn is_available(self) -> bool {
         match self {
             Self::Single => true,
+            Self::Streams => streams::available(),
             Self::Avx2 => avx2::available(),
             Self::Avx512 => avx512::available(),
         }
@@ -54,19 +59,22 @@ impl Kernel {
     pub fn lanes(self) -> usize {
         match self {
             Self::Single => 1,
+            Self::Streams => 4,
             Self::Avx2 => 8,
             Self::Avx512 => LANES,
         }
     }
 }
 
-/// Whether the processor has SHA instructions.
-fn has_sha() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    let has = is_x86_feature_detected!("sha");
-    #[cfg(not(target_arch = "x86_64"))]
-    let has = true;
-    has
+/// Whether the processor has SHA instructions that can be used for several messages at once.
+#[cfg(target_arch = "x86_64")]
+fn has_streams() -> bool {
+    streams::available()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_streams() -> bool {
+    false
 }
 
 /// A hash function with a state of `W` words.
@@ -74,19 +82,22 @@ pub(super) trait Algorithm<const W: usize> {
     /// State before the first block.
     const START: [u32; W];
 
-    /// Busy lanes below which one message after the other is faster.
+    /// Busy lanes from which on the kernel's vectors are faster than [`Algorithm::few`].
     ///
-    /// Measured on a Zen 5 core (GiB/s; examples/hash_bench.rs): SHA-1 alone 1.9, 8 lanes 3.4, 16
-    /// lanes 9.9; SHA-256 alone 1.8, 8 lanes 1.7, 16 lanes 4.9. A lane is worth the same whether the
-    /// others are busy or not, so that the break-even is at 4.4 (AVX2) and 3.1 (AVX-512) lanes for
-    /// SHA-1, and never and 6 for SHA-256; the numbers lean to the safe side for cores that take
-    /// 512 bits in two halves.
+    /// Measured on a Zen 5 core (GiB/s; examples/hash_bench.rs): SHA-1 of 1, 2, 3, 4 streams 2.1, 3.8, 5.2, 5.6,
+    /// 8 lanes 3.4, 16 lanes 9.9; SHA-256 2.0, 3.0, 3.6, 3.7, and 1.7 and 4.9. A lane is worth the same whether the
+    /// others are busy or not, so that the break-even with AVX-512 is at 9 lanes for SHA-1 and 12 for SHA-256. With AVX2
+    /// SHA-1 is better in streams here; on Zen 2 and 3, where nobody has measured four streams yet, 8 lanes are twice
+    /// as fast as one message alone.
     fn worth(kernel: Kernel) -> usize;
 
     /// Takes whole blocks into the state of one message.
     fn alone(state: &mut [u32; W], run: &[u8]);
 
-    /// Takes `blocks` blocks of every lane into the states; `kernel` is not [`Kernel::Single`].
+    /// Takes `blocks` blocks of every message into its state, without vectors.
+    fn few(states: &mut [[u32; W]], runs: &[&[u8]], blocks: usize);
+
+    /// Takes `blocks` blocks of every lane into the states; `kernel` has vectors.
     fn together(
         kernel: Kernel,
         state: &mut [[u32; LANES]; W],
@@ -97,6 +108,17 @@ pub(super) trait Algorithm<const W: usize> {
 
 pub(super) struct Sha1;
 pub(super) struct Sha256;
+
+/// [`Algorithm::few`] where one message cannot make use of what another leaves idle.
+fn one_by_one<A: Algorithm<W>, const W: usize>(
+    states: &mut [[u32; W]],
+    runs: &[&[u8]],
+    blocks: usize,
+) {
+    for (state, run) in states.iter_mut().zip(runs) {
+        A::alone(state, &run[..blocks * BLOCK]);
+    }
+}
 
 impl Algorithm<5> for Sha1 {
     const START: [u32; 5] = [
@@ -109,14 +131,23 @@ impl Algorithm<5> for Sha1 {
 
     fn worth(kernel: Kernel) -> usize {
         match kernel {
-            Kernel::Single => usize::MAX,
-            _ if !has_sha() => 2,
-            Kernel::Avx2 | Kernel::Avx512 => 5,
+            Kernel::Single | Kernel::Streams => usize::MAX,
+            _ if !has_streams() => 2,
+            Kernel::Avx2 => 5,
+            Kernel::Avx512 => 9,
         }
     }
 
     fn alone(state: &mut [u32; 5], run: &[u8]) {
         sha1_alone(state, run);
+    }
+
+    fn few(states: &mut [[u32; 5]], runs: &[&[u8]], blocks: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if has_streams() {
+            return streams::sha1(states, runs, blocks);
+        }
+        one_by_one::<Self, 5>(states, runs, blocks);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -128,13 +159,13 @@ impl Algorithm<5> for Sha1 {
     ) {
         match kernel {
             Kernel::Avx512 => avx512::sha1(state, runs, blocks),
-            Kernel::Single | Kernel::Avx2 => avx2::sha1(state, runs, blocks),
+            _ => avx2::sha1(state, runs, blocks),
         }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
     fn together(_: Kernel, state: &mut [[u32; LANES]; 5], runs: &[&[u8]; LANES], blocks: usize) {
-        one_by_one::<Self, 5>(state, runs, blocks);
+        lane_by_lane::<Self, 5>(state, runs, blocks);
     }
 }
 
@@ -152,15 +183,23 @@ impl Algorithm<8> for Sha256 {
 
     fn worth(kernel: Kernel) -> usize {
         match kernel {
-            Kernel::Single => usize::MAX,
-            _ if !has_sha() => 2,
-            Kernel::Avx2 => usize::MAX,
-            Kernel::Avx512 => 8,
+            Kernel::Single | Kernel::Streams | Kernel::Avx2 if has_streams() => usize::MAX,
+            Kernel::Single | Kernel::Streams => usize::MAX,
+            Kernel::Avx512 if has_streams() => 12,
+            Kernel::Avx2 | Kernel::Avx512 => 2,
         }
     }
 
     fn alone(state: &mut [u32; 8], run: &[u8]) {
         sha256_alone(state, run);
+    }
+
+    fn few(states: &mut [[u32; 8]], runs: &[&[u8]], blocks: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if has_streams() {
+            return streams::sha256(states, runs, blocks);
+        }
+        one_by_one::<Self, 8>(states, runs, blocks);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -172,19 +211,19 @@ impl Algorithm<8> for Sha256 {
     ) {
         match kernel {
             Kernel::Avx512 => avx512::sha256(state, runs, blocks),
-            Kernel::Single | Kernel::Avx2 => avx2::sha256(state, runs, blocks),
+            _ => avx2::sha256(state, runs, blocks),
         }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
     fn together(_: Kernel, state: &mut [[u32; LANES]; 8], runs: &[&[u8]; LANES], blocks: usize) {
-        one_by_one::<Self, 8>(state, runs, blocks);
+        lane_by_lane::<Self, 8>(state, runs, blocks);
     }
 }
 
 /// What stands in for a kernel where there is none.
 #[cfg(not(target_arch = "x86_64"))]
-fn one_by_one<A: Algorithm<W>, const W: usize>(
+fn lane_by_lane<A: Algorithm<W>, const W: usize>(
     state: &mut [[u32; LANES]; W],
     runs: &[&[u8]; LANES],
     blocks: usize,

@@ -4,12 +4,14 @@
 //! thousands of independent messages (pieces, 16 KiB leaves, files), so that vector kernels run one
 //! message in each lane of a register. The callers say all messages at once and need not know how
 //! they are spread; messages of different lengths are fine, a lane that is done takes the next one.
-//! When too few are left, they are finished one by one with the processor's SHA instructions.
+//! When too few are left, they are finished with the processor's SHA instructions, up to four at a time.
 
 mod abreast;
 mod kernel;
 mod lane;
 mod message;
+#[cfg(target_arch = "x86_64")]
+mod streams;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -97,8 +99,8 @@ pub fn sha256_many_with<B: AsRef<[u8]>>(
     });
 }
 
-/// Hashes all messages and hands over each final state. `worth`: busy lanes below which the rest is
-/// done one by one.
+/// Hashes all messages and hands over each final state. `worth`: busy lanes from which on the kernel's
+/// vectors are used.
 fn many<A: Algorithm<W>, const W: usize, B: AsRef<[u8]>>(
     kernel: Kernel,
     worth: usize,
@@ -107,14 +109,12 @@ fn many<A: Algorithm<W>, const W: usize, B: AsRef<[u8]>>(
 ) {
     let mut waiting = messages.iter().enumerate();
     let width = kernel.lanes();
-    if width == 1 || messages.len() < worth {
+    if width == 1 || messages.len() == 1 {
         for (at, message) in waiting {
             done(at, finish::<A, W, B>(A::START, Lane::new(message)));
         }
         return;
     }
-    // With all lanes busy there is nothing to wait for.
-    let worth = worth.clamp(1, width);
     let mut state = [[0; LANES]; W];
     let mut lanes: [Option<(usize, Lane<'_, B>)>; LANES] = std::array::from_fn(|_| None);
     loop {
@@ -128,11 +128,11 @@ fn many<A: Algorithm<W>, const W: usize, B: AsRef<[u8]>>(
                 }
             }
         }
-        let busy = lanes.iter().flatten().count();
-        if busy < worth {
-            break;
+        match lanes.iter().flatten().count() {
+            0 | 1 => break,
+            busy if busy < worth => step_few::<A, W, B>(&mut state, &mut lanes),
+            _ => step::<A, W, B>(kernel, &mut state, &mut lanes),
         }
-        step::<A, W, B>(kernel, &mut state, &mut lanes);
         for (at, slot) in lanes[..width].iter_mut().enumerate() {
             if let Some((index, _)) = slot.take_if(|(_, lane)| lane.blocks() == 0) {
                 done(index, state.map(|row| row[at]));
@@ -143,6 +143,32 @@ fn many<A: Algorithm<W>, const W: usize, B: AsRef<[u8]>>(
         if let Some((index, lane)) = lane {
             done(index, finish::<A, W, B>(state.map(|row| row[at]), lane));
         }
+    }
+}
+
+/// As many blocks as all busy lanes have in one run, without vectors.
+fn step_few<A: Algorithm<W>, const W: usize, B: AsRef<[u8]>>(
+    rows: &mut [[u32; LANES]; W],
+    lanes: &mut [Option<(usize, Lane<'_, B>)>; LANES],
+) {
+    let (mut states, mut runs) = ([[0; W]; LANES], [&[][..]; LANES]);
+    let (mut busy, mut blocks) = (0, usize::MAX);
+    for (at, lane) in lanes.iter().enumerate() {
+        if let Some((_, lane)) = lane {
+            states[busy] = rows.map(|row| row[at]);
+            runs[busy] = lane.run();
+            blocks = blocks.min(lane.blocks());
+            busy += 1;
+        }
+    }
+    A::few(&mut states[..busy], &runs[..busy], blocks);
+    let busy = lanes.iter_mut().enumerate();
+    let busy = busy.filter_map(|(at, lane)| lane.as_mut().map(|(_, lane)| (at, lane)));
+    for ((at, lane), state) in busy.zip(states) {
+        for (row, word) in rows.iter_mut().zip(state) {
+            row[at] = word;
+        }
+        lane.advance(blocks);
     }
 }
 
