@@ -158,10 +158,55 @@ def announce_http():
     return urllib.request.urlopen(f"http://[::1]:6969/announce?{query}", timeout=5).read()
 
 
-def announce_udp():
+def stay_http():
+    """One connection: half a request, the rest of it and a second one behind it, a third in a moment."""
+    text = b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n"
+    client = socket.create_connection(("127.0.0.1", 6969), 5)
+    said = b""
+    for part in [text[:9], text[9:] + text, text.replace(b"Host: t", b"Connection: close")]:
+        client.sendall(part)
+        time.sleep(0.1)
+    while part := client.recv(4096):
+        said += part
+    return said.count(b"\r\n\r\nok\n")
+
+
+def many_http():
+    """So many connections at once that they are let gather; how many are answered."""
+    answered = 0
+    for _ in range(5):
+        clients = [socket.create_connection(("127.0.0.1", 6969), 5) for _ in range(200)]
+        for client in clients:
+            client.sendall(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+        for client in clients:
+            said = b""
+            while part := client.recv(4096):
+                said += part
+            answered += said.endswith(b"\r\n\r\nok\n")
+            client.close()
+    return answered
+
+
+def many_udp():
+    """So many packets at once that they are let gather; how many are answered."""
+    client = connected()
+    answered = 0
+    for number in range(5000):
+        client.send(struct.pack(">QII", 0x41727101980, 0, number))
+        while answered < number - 100 or number == 4999 and answered < 5000:
+            answered += len(client.recv(100)) == 16
+    return answered
+
+
+def connected():
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.settimeout(5)
     client.connect(("127.0.0.1", 6969))
+    return client
+
+
+def announce_udp():
+    client = connected()
     client.send(struct.pack(">QII", 0x41727101980, 0, 7))
     number = struct.unpack(">IIQ", client.recv(100))[2]
     client.send(struct.pack(">QII20s20sQQQIIIiH", number, 1, 8, b"\xe9" * 20, b"-XX0001-000000000002", 0, 5, 0, 0, 0, 1, 50, 7002))
@@ -206,6 +251,9 @@ def main():
                 check("it answers over HTTP and IPv6", b"8:completei1e" in said, said)
                 said = inside(child, announce_udp)
                 check("it answers over UDP and IPv4", said[:4] == b"\0\0\0\1", said)
+                for what, work, wanted in [("on a connection that stays", stay_http, 3), ("many connections at once", many_http, 1000), ("many packets at once", many_udp, 5000)]:
+                    said = inside(child, work)
+                    check("it answers " + what, said == wanted, said)
                 most = str(min(int(settings["LimitNOFILE"][0]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
                 files = re.search(r"Max open files\s+(\d+)\s+(\d+)", open(f"/proc/{child}/limits").read())
                 check("files", files.groups() == (most, most), files.groups())
