@@ -2,7 +2,8 @@
 
 argv: rounds seconds keep|close tracker [tracker ...]; a tracker is `samara`, `opentracker`, `aquatic`, or `NAME=COMMAND` that listens on 127.0.0.1:3000.
 Load: bench/http_load.c (closed loop, 128 announces at a time, 40,000 leeches in 4,000 torrents; $AT_A_TIME, $PEERS, $TORRENTS). An answer counts if it has
-peers; refusals are counted apart. aquatic_http has a thread for connections and one for swarms, and `aquatic` gives it both CPUs, beside the load.
+peers; refusals are counted apart. aquatic_http has a thread for connections and one for swarms, and `aquatic` gives it both CPUs, beside the load; it has
+port 3001, since nobody else may have its port for a minute after it has closed connections.
 Needs Debian's opentracker (it gets the torrents as its whitelist), $BENCH_HOME/aq/bin/aquatic_http (cargo install aquatic_http --root $BENCH_HOME/aq), root.
 """
 import os, re, shlex, statistics, subprocess, sys, time
@@ -26,7 +27,7 @@ write("opentracker.conf", f"listen.tcp 127.0.0.1:3000\naccess.whitelist torrents
 write("aquatic.toml", f"""socket_workers = 1
 swarm_workers = 1
 [network]
-address = "127.0.0.1:3000"
+address = "127.0.0.1:3001"
 keep_alive = {"true" if mode == "keep" else "false"}
 """)
 commands = {
@@ -56,7 +57,7 @@ for number in range(rounds):
         cpus = "0,1" if name == "aquatic" else "0"
         tracker = subprocess.Popen(["taskset", "-c", cpus] + commands[name], stdout=log, stderr=log)
         time.sleep(1.5)
-        asked = subprocess.Popen(["taskset", "-c", "1", load, "3000", seconds, at_a_time, mode, peers, torrents], stdout=subprocess.PIPE, text=True)
+        asked = subprocess.Popen(["taskset", "-c", "1", load, "3001" if name == "aquatic" else "3000", seconds, at_a_time, mode, peers, torrents], stdout=subprocess.PIPE, text=True)
         if asked.stdout.readline() != "filled\n":
             sys.exit(f"{name} is not filled: see {work}/{name}.log")
         before, began = cpu(tracker.pid), time.time()

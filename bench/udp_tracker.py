@@ -1,7 +1,7 @@
 """UDP trackers side by side: announce responses a tracker CPU-second, and peak memory. The tracker has CPU 0, the load CPU 1, A B A B ...
 
 argv: rounds seconds tracker [tracker ...]; a tracker is `aquatic`, `samara`, or `NAME=COMMAND` that listens on 127.0.0.1:3000.
-Load: aquatic_udp_load_test 0.9.0 in $BENCH_HOME/aq/bin, 1M torrents ($TORRENTS), 2M peers ($PEERS), three quarters of them seeds ($SEEDS): seeds are told of
+Load: aquatic_udp_load_test 0.9.0 in $BENCH_HOME/aq/bin, 16 sockets ($SOCKETS), 1M torrents ($TORRENTS), 2M peers ($PEERS), three quarters of them seeds ($SEEDS): seeds are told of
 leeches only by samara, of everybody by aquatic, so that only SEEDS=0 compares answers of one length.
 """
 import os, re, shlex, statistics, subprocess, sys, time
@@ -29,7 +29,7 @@ summarize_last = {max(5, seconds // 3)}
 extra_statistics = true
 [network]
 multiple_client_ipv4s = true
-sockets_per_worker = 16
+sockets_per_worker = {os.environ.get("SOCKETS", 16)}
 recv_buffer = 4000000
 [requests]
 number_of_torrents = {torrents}
