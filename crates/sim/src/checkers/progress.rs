@@ -4,8 +4,9 @@ use super::{Cast, Checker, Complaints, Ledger, Seen, Stage, Sums, begins_with};
 use samara_engine::Instant;
 use samara_proto::Bitfield;
 
-/// Whether all leeches finished that could: they are here, and every piece they lack is with a host
-/// that is here and gives.
+/// Whether all leeches finished that could: they are here, and every piece that they lack can come to them, from a host
+/// that is here and gives, at once or over others that pass it on. Of two hosts one has to be able to dial the
+/// other.
 #[derive(Debug)]
 pub struct Progress {
     hosts: Vec<Cast>,
@@ -34,12 +35,50 @@ impl Progress {
         }
     }
 
-    /// Whether every piece is with somebody who is here and gives.
-    fn possible(&self, pieces: u32) -> bool {
-        (0..pieces).all(|piece| {
-            let mut holders = self.have.iter().zip(&self.here).zip(&self.hosts);
-            holders.any(|((have, here), cast)| *here && cast.gives && have.get(piece))
-        })
+    /// What all that are here and give have together, those that `may` be counted.
+    fn given(&self, may: impl Fn(usize) -> bool) -> Bitfield {
+        let pieces = self.have.first().map_or(0, Bitfield::len);
+        let mut all = Bitfield::empty(pieces);
+        for (at, cast) in self.hosts.iter().enumerate() {
+            if self.here[at] && cast.gives && may(at) {
+                self.have[at].iter().for_each(|piece| {
+                    all.set(piece);
+                });
+            }
+        }
+        all
+    }
+
+    /// Whether this host still fetches pieces, and is here.
+    fn fetches(&self, at: usize) -> bool {
+        let seeds = self.hosts[at].seed || self.finished[at];
+        self.here[at] && !seeds && !self.gave_up[at]
+    }
+
+    /// Leeches that are here and have not finished, though every piece that they lack can come to them.
+    fn stuck(&self) -> Vec<usize> {
+        let open = (0..self.hosts.len()).filter(|&at| self.fetches(at));
+        let open: Vec<usize> = open.collect();
+        if open.is_empty() {
+            return open;
+        }
+        // Who can be dialled is within reach of all, who cannot only of those who can: two of that kind need
+        // one between them that fetches and passes on.
+        let passes_on = |at: &usize| self.hosts[*at].dialled && self.hosts[*at].gives;
+        let of_all = self.given(|_| true);
+        let behind_nat = match open.iter().any(passes_on) {
+            true => of_all.clone(),
+            false => self.given(|at| self.hosts[at].dialled),
+        };
+        let could = |at: &usize| {
+            let comes = match self.hosts[*at].dialled {
+                true => &of_all,
+                false => &behind_nat,
+            };
+            let have = &self.have[*at];
+            (0..have.len()).all(|piece| have.get(piece) || comes.get(piece))
+        };
+        open.into_iter().filter(could).collect()
     }
 }
 
@@ -73,16 +112,9 @@ impl Checker for Progress {
 
     fn verdict(&mut self, sums: &Sums) -> Vec<String> {
         let mut wrong = self.wrong.take();
-        let pieces = self.have.first().map_or(0, Bitfield::len);
-        if !self.possible(pieces) {
-            return wrong;
-        }
-        for (at, cast) in self.hosts.iter().enumerate() {
-            if cast.seed || !self.here[at] || self.finished[at] || self.gave_up[at] {
-                continue;
-            }
-            let have = self.have[at].count();
-            let ended = sums.ended.as_nanos() as f64 / 1e9;
+        let ended = sums.ended.as_nanos() as f64 / 1e9;
+        for at in self.stuck() {
+            let (have, pieces) = (self.have[at].count(), self.have[at].len());
             wrong.push(format!(
                 "host {at} could have finished, and has {have} of {pieces} pieces at {ended:.1} s"
             ));

@@ -242,6 +242,59 @@ fn who_could_have_finished_is_noticed() {
     assert!(judge(&mut fresh(), &early, &sums())[0].contains("complete with 0 pieces"));
 }
 
+/// Host 0 has everything, 1 nothing, 2 and 3 are as `set` makes them. Who could have finished?
+fn could_have(set: impl Fn(&mut Stage), seen: &[Seen<'_>]) -> Vec<String> {
+    let mut stage = stage();
+    stage.hosts.extend([stage.hosts[1]; 2]);
+    stage.lacks = vec![None; 4];
+    set(&mut stage);
+    let mut all: Vec<Seen<'_>> = (0..2).map(|host| Seen::Joined { host }).collect();
+    all.extend(seen);
+    judge(&mut Progress::new(&stage), &all, &sums())
+        .iter()
+        .filter_map(|text| text.split(" could").next().map(str::to_string))
+        .collect()
+}
+
+#[test]
+fn who_cannot_reach_anybody_is_not_blamed_and_who_can_is() {
+    let hidden = |hosts: &'static [usize]| {
+        move |stage: &mut Stage| {
+            hosts
+                .iter()
+                .for_each(|&host| stage.hosts[host].dialled = false);
+        }
+    };
+    let nobody = Vec::<String>::new();
+    let relay = [Seen::Joined { host: 2 }];
+    // One of two that can be dialled is enough, in either direction.
+    assert_eq!(could_have(hidden(&[0]), &[]), ["host 1"]);
+    assert_eq!(could_have(hidden(&[1]), &[]), ["host 1"]);
+    assert_eq!(could_have(hidden(&[0, 1]), &[]), nobody);
+    // Between two that cannot be: one that fetches and passes on, here and able to.
+    assert_eq!(could_have(hidden(&[0, 1]), &relay), ["host 1", "host 2"]);
+    assert_eq!(could_have(hidden(&[0, 1, 2]), &relay), nobody);
+    let gave_up = [relay[0], Seen::GaveUp { host: 2 }];
+    assert_eq!(could_have(hidden(&[0, 1]), &gave_up), nobody);
+    let left = [relay[0], Seen::Left { host: 2 }];
+    assert_eq!(could_have(hidden(&[0, 1]), &left), nobody);
+    let takes = |stage: &mut Stage| {
+        hidden(&[0, 1])(stage);
+        stage.hosts[2].gives = false;
+    };
+    assert_eq!(could_have(takes, &relay), ["host 2"]);
+    // What each lacks is with another, and what nobody has is nobody's fault.
+    let halves = [
+        Seen::Left { host: 0 },
+        relay[0],
+        Seen::Verified { host: 1, piece: 0 },
+        Seen::Verified { host: 2, piece: 1 },
+    ];
+    assert_eq!(could_have(hidden(&[1]), &halves), ["host 1", "host 2"]);
+    assert_eq!(could_have(hidden(&[1, 2]), &halves), nobody);
+    assert_eq!(could_have(hidden(&[1]), &halves[..3]), nobody);
+}
+
 #[test]
 fn impossible_speed_and_waste_are_noticed() {
     let stage = stage();

@@ -135,6 +135,52 @@ fn never_serving_is_caught() {
     });
 }
 
+/// Every second leech cannot be dialled, and the seed neither: it takes the others to pass pieces on.
+fn behind_nat() -> Scenario {
+    let mut it = named("s1", 1, Some(4)).expect("known");
+    it.total = 2 << 20;
+    it.piece_length = 64 << 10;
+    [0, 2, 4]
+        .iter()
+        .for_each(|&host| it.hosts[host].natted = true);
+    it
+}
+
+#[test]
+fn not_passing_on_what_others_cannot_fetch_themselves_is_caught() {
+    let report = samara_sim::run(behind_nat());
+    assert!(report.violations.is_empty(), "{report}");
+    assert!(report.all_finished(), "{report}");
+
+    // Leeches that can be dialled keep what they have, until they are complete and after it.
+    let maker = move |host, spec: Spec, config: Arc<_>, now| -> Box<dyn Brain> {
+        let engine = Torrent::new(spec, config, now);
+        if host % 2 == 0 {
+            return Box::new(engine);
+        }
+        Box::new(Spoiled {
+            engine,
+            spoil: |_, out| out.retain(|output| !matches!(output, Output::Serve { .. })),
+            starved: None,
+        })
+    };
+    let report = World::with_brains(behind_nat(), Box::new(maker)).run();
+    let stuck = report.violations.iter().filter(|(by, _)| by == "progress");
+    let stuck: Vec<&str> = stuck.map(|(_, text)| &text[..6]).collect();
+    assert_eq!(stuck, ["host 2", "host 4"], "{report}");
+}
+
+#[test]
+fn nobody_is_blamed_for_what_cannot_be_reached() {
+    // Nobody can be dialled at all.
+    let mut it = behind_nat();
+    it.hosts.iter_mut().for_each(|host| host.natted = true);
+    let report = samara_sim::run(it);
+    assert!(report.finishes().is_empty(), "{report}");
+    let mut wrong = report.violations.iter();
+    assert!(wrong.all(|(by, _)| by != "progress"), "{report}");
+}
+
 #[test]
 fn speaking_to_the_dead_is_caught() {
     assert_caught("driving contract", |told, out| {
