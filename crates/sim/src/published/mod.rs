@@ -7,11 +7,13 @@
 mod bharambe;
 mod discrete;
 mod missing;
+mod policy;
 mod service;
 
 pub use bharambe::{knee, sizes};
 pub use discrete::{optimum, tiny_cases};
 pub use missing::missing_piece;
+pub use policy::policies;
 pub use service::{equal_service, fluid_bound, super_seeding};
 
 use core::fmt;
@@ -58,13 +60,14 @@ impl fmt::Display for Row {
 /// A part of the suite.
 pub type Part = fn(Size) -> Vec<Row>;
 
-/// All of it, in the order of the table.
-pub const PARTS: [Part; 7] = [
-    tiny_cases,
-    sizes,
-    knee,
-    equal_service,
-    super_seeding,
-    fluid_bound,
-    missing_piece,
+/// All of it, in the order of the table, each with the name that `--suite` knows it by.
+pub const PARTS: [(&str, Part); 8] = [
+    ("optimum", tiny_cases),
+    ("sizes", sizes),
+    ("knee", knee),
+    ("policies", policies),
+    ("service", equal_service),
+    ("copies", super_seeding),
+    ("bound", fluid_bound),
+    ("missing", missing_piece),
 ];

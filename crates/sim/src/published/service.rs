@@ -3,7 +3,7 @@
 
 use super::{Row, Size};
 use crate::checkers::{Shares, jain};
-use crate::scenario::{MBIT, named};
+use crate::scenario::{Checks, MBIT, Scenario, named};
 use crate::world::{World, run};
 use samara_engine::Duration;
 
@@ -52,6 +52,13 @@ pub fn equal_service(size: Size) -> Vec<Row> {
     }]
 }
 
+/// A setting of which only sums and finishes are looked at: what single messages have to be, tests of whole swarms see to.
+fn sums_of(name: &str, seed: u64) -> Scenario {
+    let mut it = named(name, seed, Some(16)).expect("it has this name");
+    it.checks = Checks::Sums;
+    it
+}
+
 /// What the seed has sent when the leeches together have one copy.
 #[must_use]
 pub fn super_seeding(size: Size) -> Vec<Row> {
@@ -59,7 +66,7 @@ pub fn super_seeding(size: Size) -> Vec<Row> {
     let find = |shows: bool| {
         let mut copies: Vec<f64> = (1..=seeds)
             .map(|seed| {
-                let mut it = named("s1", seed, Some(16)).expect("it has this name");
+                let mut it = sums_of("s1", seed);
                 it.config.super_seed = shows;
                 run(it).copies_for_the_first().unwrap_or(f64::MAX)
             })
@@ -88,10 +95,7 @@ pub fn fluid_bound(size: Size) -> Vec<Row> {
         .into_iter()
         .map(|(name, leeches)| {
             let best = (1..=runs)
-                .map(|seed| {
-                    let it = named(name, seed, Some(leeches)).expect("it has this name");
-                    run(it).efficiency().unwrap_or(0.0)
-                })
+                .map(|seed| run(sums_of(name, seed)).efficiency().unwrap_or(0.0))
                 .fold(0.0, f64::max);
             Row {
                 source: "Kumar and Ross 2006",
