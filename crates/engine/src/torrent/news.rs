@@ -3,8 +3,8 @@
 //! A Have is nine bytes, and costs what any message costs: two system calls and two wake-ups. With 50 leeches on one machine
 //! there are more Haves than blocks. Most of them change nothing at once: the peer has the piece itself, or may not ask us
 //! now. So a Have waits for the next message or block to that peer and leaves with it; without one it waits for
-//! [`crate::Config::have_wait`], and where the peer has the piece for the next look at everybody. It does not wait where that
-//! could keep somebody idle: see [`matters_now`].
+//! [`crate::Config::have_wait`], and for the next look at everybody where the peer has the piece, or is choked and waits for a
+//! slot anyway. It does not wait where that could keep somebody idle: see [`matters_now`].
 
 use super::Torrent;
 use crate::io::{Output, Outputs, PeerKey};
@@ -96,13 +96,14 @@ impl News {
     }
 }
 
-/// Whether a peer could do something with a Have that it cannot do without it.
-fn matters_now(peer: &Peer, lacks: bool) -> bool {
+/// Whether a peer could do something with a Have that it cannot do without it. `free`: whoever is interested is served at
+/// once.
+fn matters_now(peer: &Peer, lacks: bool, free: bool) -> bool {
     if lacks {
-        // It may ask us, and has nothing to ask for; or it believes that we have nothing for it, and while it does it is
-        // not considered when slots are given away.
+        // It may ask us, and has nothing to ask for; or it believes that we have nothing for it, and could have a slot
+        // if it knew better.
         let idle = !peer.choked && peer.requests.is_empty() && peer.serving == 0;
-        return idle || !peer.interested;
+        return idle || !peer.interested && free;
     }
     // A seed that shows its pieces one by one ends our turn, or shows the next, when it hears that we have what it showed.
     // While we ask it for more, every request takes the news along.
@@ -112,15 +113,17 @@ fn matters_now(peer: &Peer, lacks: bool) -> bool {
 impl Torrent {
     /// A piece is here: notes who is to hear of it. The last one is told at once, for it makes a seed of us.
     pub(super) fn spread(&mut self, now: Instant, piece: u32) {
+        let free = self.unchoked() < self.choker.slots() || self.uplink.is_idle();
         for (key, peer) in &self.peers {
             let lacks = !peer.has.get(piece);
-            let due = if matters_now(peer, lacks) {
+            let due = if matters_now(peer, lacks, free) {
                 now
-            } else if lacks {
+            } else if lacks && (!peer.choked || !peer.interested) {
                 now + self.config.have_wait
             } else {
-                // Also to those who have it: two leeches that finish together would otherwise never learn
-                // that the other is a seed now, and wait for each other.
+                // Who is choked and waits for a slot could not ask us for it: it is told when we unchoke it. Also to
+                // those who have it: two leeches that finish together would otherwise never learn that the other
+                // is a seed now, and wait for each other.
                 Instant::NEVER
             };
             self.news.add(*key, piece, due);

@@ -81,7 +81,7 @@ impl Uplink {
         self.line.retain(|other| *other != peer);
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.under_way == 0 && self.line.is_empty()
     }
 }

@@ -87,24 +87,48 @@ fn who_could_ask_at_once_is_told_at_once() {
 }
 
 #[test]
-fn who_may_not_ask_hears_of_several_pieces_together() {
+fn who_waits_for_a_slot_hears_of_several_pieces_together() {
     let mut leech = Leech::new(8);
     leech.peer(2, true);
     leech.peer(3, true);
     let (first, out) = leech.next_piece();
     assert!(told(&out, 3).is_empty());
-    let wait = Config::default().have_wait;
-    let due = leech.alone.now + wait;
+    let (second, out) = leech.next_piece();
+    assert!(told(&out, 3).is_empty());
+    assert_eq!(told(&leech.alone.wait(1), 3), [first, second]);
+}
+
+#[test]
+fn while_the_slot_is_used_news_wait_a_moment_for_company() {
+    let mut leech = Leech::new(8);
+    leech.peer(2, true);
+    leech.peer(3, false);
+    let (piece, _) = leech.next_piece();
+    let (offset, length) = (0, 16384);
+    let span = Span {
+        piece,
+        offset,
+        length,
+    };
+    let out = leech.alone.message(2, Message::Request(span));
+    let peer = PeerKey(2);
+    assert!(out.contains(&Output::Serve { peer, span }));
+    let (first, out) = leech.next_piece();
+    assert!(told(&out, 2).is_empty(), "it has something to do");
+    assert!(told(&out, 3).is_empty(), "it could have no slot");
+    let due = leech.alone.now + Config::default().have_wait;
     while leech.alone.deadline() < due {
         leech.alone.now = leech.alone.deadline();
-        assert!(told(&leech.alone.say(Input::Tick), 3).is_empty());
+        let out = leech.alone.say(Input::Tick);
+        assert!(told(&out, 2).is_empty() && told(&out, 3).is_empty());
     }
     let deadline = leech.alone.torrent.deadline();
     assert_eq!((deadline.at, deadline.why), (due, Reason::News));
     let (second, out) = leech.next_piece();
-    assert!(told(&out, 3).is_empty());
+    assert!(told(&out, 2).is_empty() && told(&out, 3).is_empty());
     leech.alone.now = due;
     let out = leech.alone.say(Input::Tick);
+    assert_eq!(told(&out, 2), [first, second]);
     assert_eq!(told(&out, 3), [first, second]);
     let after = leech.alone.torrent.deadline();
     assert!(after.at > due, "{after:?}");
