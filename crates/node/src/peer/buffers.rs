@@ -6,13 +6,13 @@
 
 use bytes::BytesMut;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Capacities of the buffers that are kept: two blocks and what is said between them for the connections of a swarm, many
-/// blocks for a fast one.
-pub(crate) const SIZES: [usize; 2] = [36 * 1024, 256 * 1024];
-/// Bytes in the buffers of one size, used or free: what `Config::memory` and the batches between reader and torrent
-/// come to.
+/// blocks for a fast one, and what a reader comes by as it doubles and halves.
+pub(crate) const SIZES: [usize; 4] = [36 * 1024, 72 * 1024, 144 * 1024, 256 * 1024];
+/// Bytes in these buffers, used or free: what `Config::memory` and the batches between reader and torrent come to.
 const KEPT_MAX: usize = 48 << 20;
 /// Buffers that are looked at for a free one. The oldest is free first, as a rule.
 const TRIES: usize = 4;
@@ -23,6 +23,8 @@ pub(crate) struct Buffers {
     /// Handles without content, the oldest first. The memory behind one is free when there is no other
     /// handle to it.
     kept: [Mutex<VecDeque<BytesMut>>; SIZES.len()],
+    /// Their bytes.
+    bytes: AtomicUsize,
 }
 
 impl Buffers {
@@ -34,6 +36,7 @@ impl Buffers {
                     break;
                 };
                 if buffer.try_reclaim(size) {
+                    self.bytes.fetch_sub(size, Ordering::Relaxed);
                     return buffer;
                 }
                 kept.push_back(buffer);
@@ -46,16 +49,18 @@ impl Buffers {
     pub(crate) fn give_back(&self, mut buffer: BytesMut, size: usize) {
         buffer.clear();
         if let Some(mut kept) = self.of(size)
-            && kept.len() < KEPT_MAX / size
+            && self.bytes.load(Ordering::Relaxed) + size <= KEPT_MAX
         {
+            self.bytes.fetch_add(size, Ordering::Relaxed);
             kept.push_back(buffer);
         }
     }
 
     /// Lets go of everything: nothing large is received any more.
     pub(crate) fn release(&self) {
-        for kept in &self.kept {
-            *lock(kept) = VecDeque::new();
+        for (kept, size) in self.kept.iter().zip(SIZES) {
+            let gone = std::mem::take(&mut *lock(kept)).len();
+            self.bytes.fetch_sub(gone * size, Ordering::Relaxed);
         }
     }
 
@@ -97,15 +102,21 @@ mod tests {
     fn no_more_than_the_limit_are_kept() {
         let buffers = Buffers::default();
         let count = |size| buffers.of(size).map(|kept| kept.len());
-        for size in [SIZES[0], SIZES[1], 1] {
-            for _ in 0..KEPT_MAX / SIZES[0] + 5 {
+        for size in [SIZES[3], SIZES[0], 1] {
+            for _ in 0..KEPT_MAX / SIZES[3] / 2 {
                 buffers.give_back(BytesMut::with_capacity(1), size);
             }
         }
-        let most = SIZES.map(|size| Some(KEPT_MAX / size));
-        assert_eq!(SIZES.map(count), most);
+        let half = Some(KEPT_MAX / SIZES[3] / 2);
+        assert_eq!(SIZES.map(count), [half, Some(0), Some(0), half]);
+        for _ in 0..KEPT_MAX / SIZES[0] {
+            buffers.give_back(BytesMut::with_capacity(1), SIZES[0]);
+        }
+        let rest = (KEPT_MAX - KEPT_MAX / 2) / SIZES[0];
+        assert_eq!(SIZES.map(count), [Some(rest), Some(0), Some(0), half]);
         assert_eq!(count(1), None);
         buffers.release();
-        assert_eq!(SIZES.map(count), [Some(0); 2]);
+        assert_eq!(SIZES.map(count), [Some(0); 4]);
+        assert_eq!(buffers.bytes.into_inner(), 0);
     }
 }
