@@ -84,11 +84,11 @@ pub(super) trait Algorithm<const W: usize> {
 
     /// Busy lanes from which on the kernel's vectors are faster than [`Algorithm::few`].
     ///
-    /// Measured on a Zen 5 core (GiB/s; examples/hash_bench.rs): SHA-1 of 1, 2, 3, 4 streams 2.1, 3.8, 5.2, 5.6,
-    /// 8 lanes 3.4, 16 lanes 9.9; SHA-256 2.0, 3.0, 3.6, 3.7, and 1.7 and 4.9. A lane is worth the same whether the
-    /// others are busy or not, so that the break-even with AVX-512 is at 9 lanes for SHA-1 and 12 for SHA-256. With AVX2
-    /// SHA-1 is better in streams here; on Zen 2 and 3, where nobody has measured four streams yet, 8 lanes are twice
-    /// as fast as one message alone.
+    /// Measured on a Zen 5 core (GiB/s; examples/hash_bench.rs): SHA-1 of 1, 2, 3, 4 streams 2.0, 3.6, 4.7, 5.1,
+    /// 8 lanes 3.5, 16 lanes 10.3; SHA-256 1.9, 2.6, 3.0, 3.3, and 1.7 and 5.0. A lane is worth the same whether the
+    /// others are busy or not, so that the break-even with AVX-512 is at 8 lanes for SHA-1 and 10.5 for SHA-256; the
+    /// numbers lean to the safe side for cores that take 512 bits in two halves. With AVX2 SHA-1 is better in streams
+    /// here; on Zen 2 and 3, where four streams are not measured yet, 8 lanes are twice as fast as one message alone.
     fn worth(kernel: Kernel) -> usize;
 
     /// Takes whole blocks into the state of one message.
