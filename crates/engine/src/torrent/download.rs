@@ -48,13 +48,14 @@ impl Torrent {
         if want == 0 || peer.useful == 0 || peer.paused {
             return;
         }
+        // What failed before is for one peer alone, and for one that delivers, if there is any.
+        let steady = !peer.snubbing || !self.anybody_delivers();
         let mut spans = core::mem::take(&mut self.scratch);
         if peer.choking_us {
             self.picker
                 .pick_fast(key, &peer.allowed_fast, want, &mut spans);
         } else {
-            self.picker
-                .pick(key, &peer.has, !peer.snubbing, want, &mut spans);
+            self.picker.pick(key, &peer.has, steady, want, &mut spans);
             if spans.is_empty() && self.picker.is_endgame() {
                 self.pick_copies(now, key, want, &mut spans);
             }
@@ -63,6 +64,12 @@ impl Torrent {
         self.ask(now, key, &spans, out);
         spans.clear();
         self.scratch = spans;
+    }
+
+    /// Whether somebody serves us something that we lack, and is not known to leave us waiting.
+    fn anybody_delivers(&self) -> bool {
+        let mut peers = self.peers.values();
+        peers.any(|peer| !peer.snubbing && !peer.choking_us && peer.useful > 0)
     }
 
     /// The endgame: takes copies of requests that others have out, from the ends of the longest queues. A

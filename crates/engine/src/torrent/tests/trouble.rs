@@ -1,6 +1,6 @@
 //! Disks that fail unasked, trackers that are away, clocks that jump, peers that move.
 
-use super::alone::{Alone, announced, hangup};
+use super::alone::{Alone, announced, hangup, requests};
 use super::pipes::World;
 use super::*;
 use crate::io::{AnnounceEvent, Answer, PieceOutcome};
@@ -227,4 +227,40 @@ fn a_peer_that_comes_from_another_address_takes_its_own_place() {
     again(&mut alone, 3, 9);
     let keys: Vec<PeerKey> = alone.torrent.peers.keys().copied().collect();
     assert_eq!(keys, [PeerKey(3)]);
+}
+
+/// Found by the simulator (seed 1545): a host among peers with full uplinks stood still for good.
+#[test]
+fn a_piece_that_failed_is_asked_of_slow_peers_where_there_are_no_others() {
+    let mut alone = Alone::new(Bitfield::empty(1), vec![], forever());
+    for key in [1, 2] {
+        alone.peer(key, Reserved::ours(true));
+        alone.message(key, Message::HaveAll);
+    }
+    // Two blocks from each, and nobody knows whose is wrong.
+    let first = requests(&alone.message(1, Message::Unchoke));
+    for span in &first[2..] {
+        alone.message(1, Message::Reject(*span));
+    }
+    let second = requests(&alone.message(2, Message::Unchoke));
+    assert_eq!(second.len(), 2);
+    for (key, spans) in [(1, &first[..2]), (2, &second[..])] {
+        for span in spans {
+            alone.say(Input::Block {
+                peer: PeerKey(key),
+                span: *span,
+            });
+        }
+    }
+    let outcome = PieceOutcome::Bad(vec![]);
+    let out = alone.say(Input::PieceDone { piece: 0, outcome });
+    assert!(!requests(&out).is_empty(), "asked again, of one of them");
+    // Neither sends within its time. A peer that is merely slow is alive, and says so.
+    for _ in 0..4 {
+        alone.wait(40);
+        alone.message(1, Message::KeepAlive);
+        alone.message(2, Message::KeepAlive);
+    }
+    let out = alone.wait(61);
+    assert!(!requests(&out).is_empty(), "one of them is tried again");
 }
