@@ -344,17 +344,28 @@ impl Picker {
         }
     }
 
-    /// A peer is gone: begun suspects that only it could complete go to another.
+    /// `to` is asked for `span` in the place of `from`. False if it must not be.
+    pub(crate) fn hand_over(&mut self, from: PeerKey, to: PeerKey, span: Span) -> bool {
+        let partial = self.partials.get_mut(&span.piece);
+        partial.is_some_and(|partial| partial.hand_over(span.block(), from, to))
+    }
+
+    /// A peer is gone.
     pub(crate) fn peer_gone(&mut self, who: PeerKey) {
         for partial in self.partials.values_mut() {
             if partial.owner == Some(who) {
                 partial.owner = None;
             }
-            if partial.only == Some(who) {
-                // What is here already stays; blame is then shared, and a second failure is
-                // settled by comparing blocks.
-                partial.only = None;
-            }
+        }
+        self.open_suspects(who);
+    }
+
+    /// `who` gives nothing for now: begun suspects that only it could complete go to another. What is here already
+    /// stays; blame is then shared, and a second failure is settled by comparing blocks.
+    pub(crate) fn open_suspects(&mut self, who: PeerKey) {
+        let partials = self.partials.values_mut();
+        for partial in partials.filter(|partial| partial.only == Some(who)) {
+            partial.only = None;
         }
     }
 

@@ -96,6 +96,30 @@ impl Partial {
         true
     }
 
+    /// `to` is asked for `index` in the place of `from`.
+    pub(super) fn hand_over(&mut self, index: u32, from: PeerKey, to: PeerKey) -> bool {
+        if !self.may_be_asked_of(to) && !self.may_be_asked_of(from) {
+            return false;
+        }
+        let Some(block) = self.blocks.get_mut(index as usize) else {
+            return false;
+        };
+        if block.giver.is_some() || block.asked.contains(&Some(to)) {
+            return false;
+        }
+        let mut asked = block.asked.iter_mut();
+        let Some(place) = asked.find(|asked| **asked == Some(from)) else {
+            return false;
+        };
+        *place = Some(to);
+        for role in [&mut self.owner, &mut self.only] {
+            if *role == Some(from) {
+                *role = Some(to);
+            }
+        }
+        true
+    }
+
     /// `who` will not send `index` any more.
     pub(super) fn release(&mut self, index: u32, who: PeerKey) {
         let Some(block) = self.blocks.get_mut(index as usize) else {

@@ -56,8 +56,12 @@ impl Torrent {
                 .pick_fast(key, &peer.allowed_fast, want, &mut spans);
         } else {
             self.picker.pick(key, &peer.has, steady, want, &mut spans);
+            if peer.snubbing {
+                // It is tried, and keeps nobody off who delivers.
+                self.picker.open_suspects(key);
+            }
             if spans.is_empty() && self.picker.is_endgame() {
-                self.pick_copies(now, key, want, &mut spans);
+                self.pick_copies(now, key, want, &mut spans, out);
             }
             self.short |= spans.len() < want;
         }
@@ -76,7 +80,15 @@ impl Torrent {
     /// copy is worth it if this peer, with what it has to do already, would deliver in less than three
     /// quarters of the time that the peer asked first still needs for just that block; or if that peer
     /// has had its time and given nothing. The head of a queue is on its way: to ask for it again is waste.
-    fn pick_copies(&mut self, now: Instant, key: PeerKey, want: usize, spans: &mut Vec<Span>) {
+    /// As many copies as may be can all be with peers that do not send; then one of these is relieved of its copy.
+    fn pick_copies(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        want: usize,
+        spans: &mut Vec<Span>,
+        out: &mut Outputs,
+    ) {
         let Some(peer) = self.peers.get(&key) else {
             return;
         };
@@ -102,16 +114,45 @@ impl Torrent {
             }
         }
         late.sort_by_key(|(eta, span)| Reverse((*eta, span.piece, span.offset)));
+        let steady = !peer.snubbing;
         for (theirs, span) in late {
+            let Some(peer) = self.peers.get(&key) else {
+                return;
+            };
             let slow = mine.is_some_and(|mine| mine.times(4) >= theirs.times(3));
             if spans.len() >= want || slow {
                 break;
             }
-            if self.picker.copy(key, &peer.has, span) {
+            let asked = peer.asked.iter().any(|asked| asked.span == span) || spans.contains(&span);
+            if asked || !peer.has.get(span.piece) {
+                continue;
+            }
+            let copied = self.picker.copy(key, &peer.has, span)
+                || theirs == FOREVER && steady && self.take_copy(now, key, span, out);
+            if copied {
                 spans.push(span);
                 mine = mine.map(|mine| mine + block);
             }
         }
+    }
+
+    /// Takes the request for `span` from one that snubs us, and gives it to `key`.
+    fn take_copy(&mut self, now: Instant, key: PeerKey, span: Span, out: &mut Outputs) -> bool {
+        let holds = |asked: &Asked| asked.span == span;
+        let mut peers = self.peers.iter();
+        let holder = peers.find(|(_, peer)| peer.snubbing && peer.asked.iter().any(holds));
+        let Some(holder) = holder.map(|(holder, _)| *holder) else {
+            return false;
+        };
+        if !self.picker.hand_over(holder, key, span) {
+            return false;
+        }
+        if let Some(peer) = self.peers.get_mut(&holder) {
+            peer.take_asked(span);
+            peer.crossing += 1;
+        }
+        self.send(now, holder, Message::Cancel(span), out);
+        true
     }
 
     fn ask(&mut self, now: Instant, key: PeerKey, spans: &[Span], out: &mut Outputs) {
@@ -159,6 +200,7 @@ impl Torrent {
             self.picker.release(key, asked.span);
             self.send(now, key, Message::Cancel(asked.span), out);
         }
+        self.picker.open_suspects(key);
         self.refill = true;
     }
 

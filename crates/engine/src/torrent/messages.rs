@@ -180,6 +180,7 @@ impl Torrent {
         peer.choking_us = true;
         peer.snubbing = false;
         peer.waiting_since = now;
+        self.picker.open_suspects(key);
         if peer.reserved.fast() {
             // Every request is still answered, by its block or by a reject (BEP 6).
             return;

@@ -264,3 +264,33 @@ fn a_piece_that_failed_is_asked_of_slow_peers_where_there_are_no_others() {
     let out = alone.wait(61);
     assert!(!requests(&out).is_empty(), "one of them is tried again");
 }
+
+/// Found by the simulator (seed 196): three that never sent had all copies of the last block, and who would have sent it was
+/// never asked.
+#[test]
+fn peers_that_do_not_send_cannot_keep_the_last_blocks_to_themselves() {
+    let mut alone = Alone::new(Bitfield::empty(1), vec![], forever());
+    let come = |alone: &mut Alone, key| {
+        alone.peer(key, Reserved::ours(false));
+        alone.message(key, Message::HaveAll);
+        requests(&alone.message(key, Message::Unchoke))
+    };
+    let asked = come(&mut alone, 4);
+    let (last, first) = asked.split_last().expect("four blocks");
+    for &span in first {
+        let peer = PeerKey(4);
+        alone.say(Input::Block { peer, span });
+    }
+    alone.say(Input::PeerDown { peer: PeerKey(4) });
+    for key in [1, 2, 3] {
+        come(&mut alone, key);
+    }
+    // They say something now and then, so that they are not taken for dead.
+    for _ in 0..4 {
+        alone.wait(40);
+        for key in [1, 2, 3] {
+            alone.message(key, Message::KeepAlive);
+        }
+    }
+    assert_eq!(come(&mut alone, 5), [*last]);
+}
