@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 /// Pieces that are worth waiting for: the lanes of the widest hash kernel.
 const LANES: usize = 16;
-/// While a thread is at work, another is not woken for fewer pieces than this: the first takes them together when it is back,
+/// While a thread works for a torrent, another is not woken for fewer of its pieces than this: the first takes them together when it is back,
 /// and four in the streams of the SHA instructions cost a third of one after the other.
 const COMPANY: usize = 4;
 /// ... unless they are this many bytes, which would wait for milliseconds.
@@ -69,8 +69,8 @@ struct Jobs {
     waiting: VecDeque<Job>,
     /// Bytes of those.
     bytes: u64,
-    /// Threads that hash or write.
-    at_work: usize,
+    /// The torrents for which threads hash or write, one for each such thread.
+    at_work: Vec<Arc<Store>>,
     /// Average time between two jobs, the later ones weighing more.
     gap: Duration,
     last: Option<Instant>,
@@ -82,7 +82,7 @@ impl Default for Jobs {
         Self {
             waiting: VecDeque::new(),
             bytes: 0,
-            at_work: 0,
+            at_work: Vec::new(),
             gap: GAP_MAX * 2,
             last: None,
             closed: false,
@@ -99,15 +99,22 @@ impl Jobs {
         self.waiting.push_back(job);
     }
 
-    /// Whether the job that was just added is a reason to wake a thread.
+    /// Whether the job that was just added is a reason to wake a thread. A torrent whose disk hangs holds up no other.
     fn wakes(&self, now: Instant) -> bool {
         let (waiting, ripe) = (self.waiting.len(), self.linger(now).is_zero());
-        if self.at_work == 0 {
+        let added = self.waiting.back();
+        if self.at_work.is_empty() {
             waiting == 1 || ripe
+        } else if !added.is_some_and(|job| self.works_for(&job.store)) {
+            true
         } else {
             waiting.is_multiple_of(COMPANY) && (ripe || waiting == COMPANY)
                 || ripe && self.bytes >= COMPANY_BYTES
         }
+    }
+
+    fn works_for(&self, store: &Arc<Store>) -> bool {
+        self.at_work.iter().any(|other| Arc::ptr_eq(other, store))
     }
 
     /// How long to wait for more before the oldest job is dealt with.
@@ -117,6 +124,14 @@ impl Jobs {
                 (first.since + LINGER).saturating_duration_since(now)
             }
             _ => Duration::ZERO,
+        }
+    }
+
+    /// A batch of `store` is dealt with.
+    fn done(&mut self, store: &Arc<Store>) {
+        let mut at_work = self.at_work.iter();
+        if let Some(place) = at_work.position(|other| Arc::ptr_eq(other, store)) {
+            self.at_work.swap_remove(place);
         }
     }
 
@@ -137,7 +152,8 @@ impl Jobs {
         }
         self.waiting = others;
         self.bytes -= bytes;
-        self.at_work += 1;
+        self.at_work
+            .extend(batch.first().map(|job| Arc::clone(&job.store)));
         batch
     }
 }
@@ -188,8 +204,11 @@ impl Workers {
                 .name(format!("samara-hash-{at}"))
                 .spawn(move || {
                     while let Some(batch) = queue.take() {
+                        let store = batch.first().map(|job| Arc::clone(&job.store));
                         process(batch);
-                        queue.lock().at_work -= 1;
+                        if let Some(store) = store {
+                            queue.lock().done(&store);
+                        }
                     }
                 })?;
         }

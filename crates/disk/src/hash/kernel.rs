@@ -183,8 +183,8 @@ impl Algorithm<8> for Sha256 {
 
     fn worth(kernel: Kernel) -> usize {
         match kernel {
-            Kernel::Single | Kernel::Streams | Kernel::Avx2 if has_streams() => usize::MAX,
             Kernel::Single | Kernel::Streams => usize::MAX,
+            Kernel::Avx2 if has_streams() => usize::MAX,
             Kernel::Avx512 if has_streams() => 12,
             Kernel::Avx2 | Kernel::Avx512 => 2,
         }
