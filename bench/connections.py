@@ -45,6 +45,7 @@ def run(mib, seeds, leeches, torrents):
     while not all(host.ready() for host in givers):
         time.sleep(0.1)
     time.sleep(1.0)
+    M.warm(a.dir, len(takers) * (mib + 64))
     cpu, t0 = sum(host.cpu() for host in givers), time.time()
     for host in takers:
         host.start()

@@ -27,6 +27,16 @@ def median(values):
     return statistics.median(values)
 
 
+def warm(folder, mib):
+    """Has memory for `mib` at hand: writes a file to `folder` and removes it. A virtual machine gets memory from its host when a page is first
+    touched, and gives back what stays free; 1 GiB of such pages in tmpfs is 1.5 to 3 CPU seconds instead of 0.35, in whoever comes by them."""
+    block, path = bytes(1 << 20), os.path.join(folder, "warm")
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(mib):
+            file.write(block)
+    os.unlink(path)
+
+
 def tree_cpu(pid):
     """User and system seconds of a process so far, its children that it has waited for included."""
     fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
