@@ -68,6 +68,8 @@ impl Drop for Door {
 
 /// Accepts until the session is gone or this task is aborted; its handshakes end with it.
 pub(crate) async fn run(listener: TcpListener, limits: PeerLimits, session: Weak<Inner>) {
+    #[cfg(target_os = "linux")]
+    let control = super::pacing::Control::of_listener(&listener);
     let half_open = HalfOpen::new(limits);
     let mut shaking = JoinSet::new();
     loop {
@@ -80,6 +82,8 @@ pub(crate) async fn run(listener: TcpListener, limits: PeerLimits, session: Weak
                 continue;
             }
         };
+        #[cfg(target_os = "linux")]
+        control.settle(&stream);
         let from = normal(from);
         let Some(door) = half_open.enter(from.ip()) else {
             tracing::debug!(%from, "too many half-open connections");

@@ -1,6 +1,8 @@
 //! A session: one peer port, the threads and limits that torrents share, and the torrents.
 
 mod accept;
+#[cfg(target_os = "linux")]
+mod pacing;
 mod places;
 pub(crate) mod shake;
 pub(crate) mod socket;

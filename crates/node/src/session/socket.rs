@@ -1,5 +1,7 @@
 //! Sockets as we want them: listeners for both families, connections that send at once.
 
+#[cfg(target_os = "linux")]
+use super::pacing::Control;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -97,9 +99,13 @@ pub(crate) async fn dial(addr: SocketAddr, listen: IpAddr) -> io::Result<TcpStre
     if binds(listen, addr.ip()) {
         socket.bind(SocketAddr::new(listen, 0))?;
     }
+    #[cfg(target_os = "linux")]
+    let control = Control::of_call(&socket, addr.ip());
     let stream = timeout(CONNECT_TIMEOUT, socket.connect(addr))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
+    #[cfg(target_os = "linux")]
+    control.settle(&stream);
     Ok(stream)
 }
 
@@ -128,24 +134,6 @@ fn binds(listen: IpAddr, to: IpAddr) -> bool {
 pub(crate) fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     set_unsent(stream, UNSENT_MIN);
-    #[cfg(target_os = "linux")]
-    if on_this_host(stream) {
-        let _ = SockRef::from(stream).set_tcp_congestion(b"reno");
-    }
-}
-
-/// Whether both ends are this machine's. Between them there is no path to probe, and a congestion control
-/// that paces (BBR, on hosts set to it) is a timer for every 64 KiB: 0.15 CPU seconds a GiB, as much as
-/// copying the bytes. Plain Reno is in every kernel and open to everybody. Connections that leave
-/// the host keep what its administrator has chosen.
-#[cfg(target_os = "linux")]
-fn on_this_host(stream: &TcpStream) -> bool {
-    match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(ours), Ok(theirs)) => {
-            ours.ip() == theirs.ip() || theirs.ip().to_canonical().is_loopback()
-        }
-        _ => false,
-    }
 }
 
 /// IPv4 addresses that came through an IPv6 socket, as what they are.
@@ -169,20 +157,6 @@ mod tests {
         dialled.expect("connected");
         let (_, from) = accepted.expect("accepted");
         assert!(normal(from).is_ipv4(), "{from}");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn what_stays_on_this_host_is_not_paced() {
-        let listener = listen("127.0.0.1:0".parse().expect("address")).expect("a port");
-        let to = listener.local_addr().expect("bound");
-        let (dialled, accepted) = tokio::join!(dial(to, to.ip()), listener.accept());
-        for stream in [dialled.expect("connected"), accepted.expect("accepted").0] {
-            assert!(on_this_host(&stream));
-            tune(&stream);
-            let control = SockRef::from(&stream).tcp_congestion().expect("known");
-            assert!(control.starts_with(b"reno"), "{control:?}");
-        }
     }
 
     #[test]
