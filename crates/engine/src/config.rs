@@ -95,7 +95,7 @@ impl Default for Config {
             request_queue: 2000,
             pipeline_min: 4,
             pipeline_max: 512,
-            memory: 32 << 20,
+            memory: 24 << 20,
             endgame_copies: 2,
             serve_window_min: 16 << 10,
             serve_window_max: 2 << 20,

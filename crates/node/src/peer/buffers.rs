@@ -2,12 +2,13 @@
 //!
 //! Blocks are slices of the buffer that they were read into, and stay until their piece is hashed and
 //! written; then the buffer is free. Memory that comes fresh from the system costs a page fault for every
-//! 4 KiB of it, a quarter of the time spent in receiving (0.07 CPU seconds a GiB).
+//! 4 KiB of it, a quarter of the time spent in receiving (0.07 CPU seconds a GiB). All torrents of a session share them: of a
+//! thousand that are fetched at once most wait at any time, and what each would keep for itself is several times what is used.
 
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Capacities of the buffers that are kept: two blocks and what is said between them for the connections of a swarm, many
 /// blocks for a fast one, and what a reader comes by as it doubles and halves.
@@ -17,7 +18,7 @@ const KEPT_MAX: usize = 48 << 20;
 /// Buffers that are looked at for a free one. The oldest is free first, as a rule.
 const TRIES: usize = 4;
 
-/// The buffers of one torrent's connections.
+/// The buffers of one session's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     /// Handles without content, the oldest first. The memory behind one is free when there is no other
@@ -25,6 +26,27 @@ pub(crate) struct Buffers {
     kept: [Mutex<VecDeque<BytesMut>>; SIZES.len()],
     /// Their bytes.
     bytes: AtomicUsize,
+    /// Torrents that receive.
+    receiving: AtomicUsize,
+}
+
+/// A torrent receives. When the last one of a session no longer does, its buffers are let go.
+#[derive(Debug)]
+pub(crate) struct Receiving(Arc<Buffers>);
+
+impl Receiving {
+    pub(crate) fn begin(buffers: &Arc<Buffers>) -> Self {
+        buffers.receiving.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(buffers))
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        if self.0.receiving.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.release();
+        }
+    }
 }
 
 impl Buffers {
@@ -57,7 +79,7 @@ impl Buffers {
     }
 
     /// Lets go of everything: nothing large is received any more.
-    pub(crate) fn release(&self) {
+    fn release(&self) {
         for (kept, size) in self.kept.iter().zip(SIZES) {
             let gone = std::mem::take(&mut *lock(kept)).len();
             self.bytes.fetch_sub(gone * size, Ordering::Relaxed);
@@ -96,6 +118,17 @@ mod tests {
             assert_eq!(again.as_ptr(), place);
             assert!(again.is_empty() && again.capacity() >= size);
         }
+    }
+
+    #[test]
+    fn the_last_torrent_that_receives_lets_go_of_them() {
+        let buffers = Arc::new(Buffers::default());
+        let (one, other) = (Receiving::begin(&buffers), Receiving::begin(&buffers));
+        buffers.give_back(BytesMut::new(), SIZES[1]);
+        drop(one);
+        assert_eq!(buffers.of(SIZES[1]).map(|kept| kept.len()), Some(1));
+        drop(other);
+        assert_eq!(buffers.of(SIZES[1]).map(|kept| kept.len()), Some(0));
     }
 
     #[test]

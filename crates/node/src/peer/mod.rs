@@ -12,6 +12,6 @@ mod reader;
 mod source;
 mod writer;
 
-pub(crate) use buffers::Buffers;
+pub(crate) use buffers::{Buffers, Receiving};
 pub(crate) use link::{Link, LinkParts};
 pub(crate) use reader::{Batch, End};

@@ -11,6 +11,7 @@
 use samara_disk::store::Store;
 use samara_proto::Span;
 use samara_proto::wire::block_header;
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use tokio::io::Interest;
@@ -18,6 +19,15 @@ use tokio::net::TcpStream;
 
 /// Bytes of a block's header.
 const HEADER: usize = 13;
+
+/// Memory of runs that a thread keeps for the next ones.
+const SPARES_MAX: usize = 2;
+
+thread_local! {
+    /// Whatever connection is served next on this thread uses them: they are still in its cache, and a connection that is
+    /// served now and then holds none.
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Bytes that are about to be sent. Keeps its memory, and does not clear it, from run to run.
 #[derive(Debug, Default)]
@@ -44,9 +54,15 @@ impl Outgoing {
         self.end = 0;
     }
 
-    /// Gives the memory back.
+    /// Leaves the memory to whoever is served next.
     pub(crate) fn release(&mut self) {
-        *self = Self::default();
+        let bytes = std::mem::take(&mut self.bytes);
+        self.end = 0;
+        SPARES.with_borrow_mut(|spares| {
+            if spares.len() < SPARES_MAX {
+                spares.push(bytes);
+            }
+        });
     }
 
     /// Adds messages as they go over the wire.
@@ -58,6 +74,9 @@ impl Outgoing {
     /// Room for `len` bytes at the end, whatever is in it now.
     fn room(&mut self, len: usize) -> &mut [u8] {
         let want = self.end + len;
+        if self.bytes.is_empty() {
+            self.bytes = SPARES.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         if self.bytes.len() < want {
             self.bytes.resize(want, 0);
         }

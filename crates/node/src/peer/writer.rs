@@ -22,8 +22,6 @@ use tokio::sync::mpsc;
 const RUN_MAX: usize = 16;
 /// Bytes that are written without waiting for more.
 const WRITE_MIN: usize = 128 * 1024;
-/// Turns without a block after which the buffer is given back: most connections are not served.
-const QUIET_TURNS: u32 = 16;
 
 /// What goes to a peer.
 #[derive(Debug)]
@@ -166,9 +164,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn work(&mut self, mut inbox: Inbox) -> io::Result<()> {
         let mut items = VecDeque::new();
-        let mut quiet = 0;
         while inbox.take(&mut items).await {
-            quiet += 1;
             while let Some(item) = items.pop_front() {
                 match item {
                     Item::Control(bytes) => {
@@ -176,7 +172,6 @@ impl Writer<'_> {
                         inbox.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
                     }
                     Item::Block(span) => {
-                        quiet = 0;
                         self.add_run(&gather_run(span, &mut items)).await;
                     }
                 }
@@ -186,9 +181,7 @@ impl Writer<'_> {
             }
             self.flush().await?;
             inbox.written();
-            if quiet >= QUIET_TURNS {
-                self.out.release();
-            }
+            self.out.release();
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::error::NodeError;
 use crate::limits::Bucket;
 use crate::metadata;
+use crate::peer::Buffers;
 use crate::torrent::{self, AddTorrent, Shared, Torrent};
 use crate::tracker::{self, Http, ScrapeEntry, Udp};
 use crate::workers::Workers;
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) peer_id: PeerId,
     pub(crate) key: u32,
     pub(crate) clock: Clock,
+    /// What connections read into.
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) hash_threads: usize,
     pub(crate) http: Arc<Http>,
@@ -159,6 +162,7 @@ impl Session {
             peer_id: new_peer_id(),
             key: crate::entropy() as u32,
             clock: Clock::start(),
+            buffers: Arc::default(),
             workers: Arc::new(workers),
             hash_threads: config.hash_threads,
             http: Arc::new(Http::new(listen.ip())),

@@ -10,7 +10,7 @@ use super::{AddTorrent, Fact, Mode, Outcome, Shared, TorrentEvent};
 use crate::clock::Clock;
 use crate::error::NodeError;
 use crate::limits::{Bucket, Throttle};
-use crate::peer::{Batch, Buffers, End, Link, LinkParts};
+use crate::peer::{Batch, Buffers, End, Link, LinkParts, Receiving};
 use crate::session::{Inner, Place, Shaken};
 use crate::tracker::{Announcer, is_supported};
 use crate::workers::Workers;
@@ -50,6 +50,8 @@ pub(crate) struct Setting {
     pub(crate) down: Throttle,
     pub(crate) up: Throttle,
     pub(crate) clock: Clock,
+    /// What connections read into.
+    pub(crate) buffers: Arc<Buffers>,
 }
 
 impl Setting {
@@ -78,6 +80,7 @@ impl Setting {
             down: Throttle::new([session.down.clone(), own(request.down_limit)]),
             up: Throttle::new([session.up.clone(), own(request.up_limit)]),
             clock: session.clock,
+            buffers: Arc::clone(&session.buffers),
             shared,
         }
     }
@@ -103,10 +106,10 @@ pub(super) struct Driver {
     /// The block that the engine is being told of.
     pub(super) at_hand: Option<(Span, Bytes)>,
     pub(super) kept: Kept,
-    /// What connections read into.
-    buffers: Arc<Buffers>,
     /// A block has come since the last snapshot.
     received: bool,
+    /// ... or before that, and not much earlier.
+    receiving: Option<Receiving>,
     pub(super) links: BTreeMap<PeerKey, Link>,
     /// Peers that this turn has something for.
     pub(super) parcels: Vec<PeerKey>,
@@ -187,8 +190,8 @@ impl Driver {
             follow_ups: VecDeque::new(),
             at_hand: None,
             kept: Kept::default(),
-            buffers: Arc::default(),
             received: false,
+            receiving: None,
             links: BTreeMap::new(),
             parcels: Vec::new(),
             next_key: 0,
@@ -297,7 +300,9 @@ impl Driver {
             match frame {
                 Frame::Message(message) => self.say(Input::Message { peer, message }),
                 Frame::Block { span, payload } => {
-                    self.received = true;
+                    if !std::mem::replace(&mut self.received, true) && self.receiving.is_none() {
+                        self.receiving = Some(Receiving::begin(&self.setting.buffers));
+                    }
                     self.at_hand = Some((span, payload));
                     self.say(Input::Block { peer, span });
                     self.at_hand = None;
@@ -323,7 +328,7 @@ impl Driver {
             store: Arc::clone(&self.store),
             down: self.setting.down.clone(),
             up: self.setting.up.clone(),
-            buffers: Arc::clone(&self.buffers),
+            buffers: Arc::clone(&self.setting.buffers),
             batches: self.batch_sender.clone(),
             facts: self.setting.shared.facts.clone(),
             place,
@@ -366,7 +371,7 @@ impl Driver {
         let snapshot = self.engine.snapshot(self.now);
         self.setting.shared.set_snapshot(snapshot);
         if !std::mem::take(&mut self.received) {
-            self.buffers.release();
+            self.receiving = None;
         }
         self.snapshot_at = self.now + SNAPSHOT_EVERY;
         self.stale = false;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the process of a leech may have in memory, whatever its peers do: 32 MiB of pieces that are not
+/// What the process of a leech may have in memory, whatever its peers do: 24 MiB of pieces that are not
 /// written yet (`Config::memory`), 8 MiB of what was read and not looked at yet, 5 MiB of blame, and for
 /// each of its 200 connections up to 256 KiB of buffers and queues, so 50 MiB; with 20 MiB of program,
 /// rounded up.
