@@ -30,6 +30,10 @@ const BATCH_BYTES: u64 = 2 << 20;
 const LINGER: Duration = Duration::from_millis(8);
 /// Pieces that come less often than this, on average, are not made to wait: there would be no company.
 const GAP_MAX: Duration = Duration::from_millis(2);
+/// A piece that has waited this long because every thread works for other torrents gets a thread more: their disks hang.
+const STUCK: Duration = Duration::from_secs(1);
+/// Threads that there may be more for that.
+const RELIEF_MAX: usize = 32;
 
 /// One piece, whole and in memory.
 #[derive(Debug)]
@@ -71,6 +75,9 @@ struct Jobs {
     bytes: u64,
     /// The torrents for which threads hash or write, one for each such thread.
     at_work: Vec<Arc<Store>>,
+    /// Threads that were started to stay, and those that are there now.
+    regular: usize,
+    threads: usize,
     /// Average time between two jobs, the later ones weighing more.
     gap: Duration,
     last: Option<Instant>,
@@ -83,6 +90,8 @@ impl Default for Jobs {
             waiting: VecDeque::new(),
             bytes: 0,
             at_work: Vec::new(),
+            regular: 0,
+            threads: 0,
             gap: GAP_MAX * 2,
             last: None,
             closed: false,
@@ -135,14 +144,32 @@ impl Jobs {
         }
     }
 
+    /// The oldest job for whose torrent no thread works.
+    fn neglected(&self) -> Option<&Job> {
+        let mut waiting = self.waiting.iter();
+        waiting.find(|job| !self.works_for(&job.store))
+    }
+
+    /// Whether a thread more is wanted: somebody waits, and nobody will come back soon.
+    fn is_stuck(&self, now: Instant) -> bool {
+        let waits = |job: &Job| now.saturating_duration_since(job.since) >= STUCK;
+        self.at_work.len() >= self.threads
+            && self.threads < self.regular + RELIEF_MAX
+            && self.neglected().is_some_and(waits)
+    }
+
     /// The oldest job, and others of the same torrent.
     fn batch(&mut self) -> Vec<Job> {
+        let first = self.waiting.front().map(|job| Arc::clone(&job.store));
+        first.map_or_else(Vec::new, |store| self.batch_of(store))
+    }
+
+    /// Jobs of one torrent, the oldest first.
+    fn batch_of(&mut self, store: Arc<Store>) -> Vec<Job> {
         let (mut batch, mut bytes) = (Vec::<Job>::new(), 0);
         let mut others = VecDeque::new();
         while let Some(job) = self.waiting.pop_front() {
-            let alike = batch
-                .first()
-                .is_none_or(|first| Arc::ptr_eq(&first.store, &job.store));
+            let alike = Arc::ptr_eq(&store, &job.store);
             if alike && (batch.len() < LANES || bytes < BATCH_BYTES) {
                 bytes += job.bytes();
                 batch.push(job);
@@ -152,8 +179,7 @@ impl Jobs {
         }
         self.waiting = others;
         self.bytes -= bytes;
-        self.at_work
-            .extend(batch.first().map(|job| Arc::clone(&job.store)));
+        self.at_work.push(store);
         batch
     }
 }
@@ -186,6 +212,38 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// Work for a thread that is there because others are stuck: what nobody works for. `None`: they are back.
+    fn take_neglected(&self) -> Option<Vec<Job>> {
+        let mut jobs = self.lock();
+        loop {
+            let store = jobs.neglected().map(|job| Arc::clone(&job.store));
+            if let Some(store) = store {
+                return Some(jobs.batch_of(store));
+            }
+            // Without this one.
+            if jobs.closed || jobs.at_work.len() + 1 < jobs.threads {
+                jobs.threads -= 1;
+                // Whatever woke it may have been for another.
+                self.wake.notify_one();
+                return None;
+            }
+            jobs = self.wake.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Does what `take` gives, until it gives nothing.
+fn work(queue: &Queue, take: impl Fn(&Queue) -> Option<Vec<Job>>) {
+    while let Some(batch) = take(queue) {
+        let store = batch.first().map(|job| Arc::clone(&job.store));
+        process(batch);
+        if let Some(store) = store {
+            queue.lock().done(&store);
+        }
+    }
+}
+
 /// The pool. Its threads end when it is dropped and the queue is empty.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -198,19 +256,15 @@ impl Workers {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let threads = if threads == 0 { cores } else { threads };
         let queue = Arc::new(Queue::default());
+        {
+            let mut jobs = queue.lock();
+            (jobs.regular, jobs.threads) = (threads, threads);
+        }
         for at in 0..threads {
             let queue = Arc::clone(&queue);
             thread::Builder::new()
                 .name(format!("samara-hash-{at}"))
-                .spawn(move || {
-                    while let Some(batch) = queue.take() {
-                        let store = batch.first().map(|job| Arc::clone(&job.store));
-                        process(batch);
-                        if let Some(store) = store {
-                            queue.lock().done(&store);
-                        }
-                    }
-                })?;
+                .spawn(move || work(&queue, Queue::take))?;
         }
         Ok(Self { queue })
     }
@@ -223,6 +277,25 @@ impl Workers {
         drop(jobs);
         if wake {
             self.queue.wake.notify_one();
+        }
+    }
+
+    /// To be called now and then by whoever waits for a piece: sees to it that disks that hang hold up no other torrent.
+    pub(crate) fn relieve(&self, now: Instant) {
+        let mut jobs = self.queue.lock();
+        if !jobs.is_stuck(now) {
+            return;
+        }
+        let queue = Arc::clone(&self.queue);
+        let started = thread::Builder::new()
+            .name("samara-hash-more".to_owned())
+            .spawn(move || work(&queue, Queue::take_neglected));
+        match started {
+            Ok(_) => jobs.threads += 1,
+            // Asked again soon.
+            Err(error) => {
+                tracing::warn!(%error, "all hash threads are stuck, and no other can be started")
+            }
         }
     }
 }
@@ -273,4 +346,165 @@ fn broken(what: &str, store: &Store) -> String {
         "Samara itself failed while {what} \"{}\"; what was verified is kept: please report this",
         store.info().name
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use samara_disk::create::{CreateRequest, create};
+    use samara_disk::seam::{Action, Call, Gate, Seam, Verdict};
+    use samara_disk::store::StoreOptions;
+    use std::sync::atomic::AtomicBool;
+    use tempfile::TempDir;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use tokio::time::timeout;
+
+    const PIECE: usize = 16 * 1024;
+    /// A test that waits longer hangs.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A disk on which writes hang until it is let go.
+    #[derive(Debug, Default)]
+    struct Hangs {
+        /// Writes that wait; `None`: it is let go.
+        waiting: Mutex<Option<usize>>,
+        changed: Condvar,
+    }
+
+    impl Hangs {
+        fn begin() -> Arc<Self> {
+            let waiting = Mutex::new(Some(0));
+            let changed = Condvar::new();
+            Arc::new(Self { waiting, changed })
+        }
+
+        fn until_waiting(&self, writes: usize) {
+            let waiting = self.waiting.lock().expect("whole");
+            let fewer = |waiting: &mut Option<usize>| waiting.is_some_and(|now| now < writes);
+            let waited = self.changed.wait_timeout_while(waiting, PATIENCE, fewer);
+            let late = waited.expect("whole").1;
+            assert!(!late.timed_out(), "nobody writes");
+        }
+
+        fn let_go(&self) {
+            *self.waiting.lock().expect("whole") = None;
+            self.changed.notify_all();
+        }
+    }
+
+    impl Gate for Hangs {
+        fn pass(&self, call: &Call<'_>) -> Verdict {
+            if matches!(call.action, Action::Write { .. }) {
+                let mut waiting = self.waiting.lock().expect("whole");
+                *waiting = waiting.map(|now| now + 1);
+                self.changed.notify_all();
+                drop(self.changed.wait_while(waiting, |now| now.is_some()));
+            }
+            Verdict::Pass
+        }
+    }
+
+    /// A torrent that is being downloaded, all bytes of one value.
+    struct Download {
+        _dir: TempDir,
+        store: Arc<Store>,
+        value: u8,
+        answer: UnboundedSender<Fact>,
+        answers: UnboundedReceiver<Fact>,
+    }
+
+    impl Download {
+        fn begin(value: u8, seam: Seam) -> Self {
+            let dir = TempDir::new().expect("folder");
+            let path = dir.path().join("whole");
+            std::fs::write(&path, vec![value; 8 * PIECE]).expect("written");
+            let mut request = CreateRequest::new(&path);
+            request.piece_size = Some(PIECE as u32);
+            let made = create(&request, &|_| {}, &AtomicBool::new(false)).expect("made");
+            let (info, root) = (Arc::new(made.metainfo.info), dir.path().join("copy"));
+            let store = Store::open_at(info, &root, StoreOptions::default(), seam).expect("opened");
+            let (answer, answers) = unbounded_channel();
+            Self {
+                store: Arc::new(store),
+                _dir: dir,
+                value,
+                answer,
+                answers,
+            }
+        }
+
+        fn submit(&self, workers: &Workers, piece: u32) {
+            workers.submit(Job {
+                store: Arc::clone(&self.store),
+                piece,
+                blocks: vec![Bytes::from(vec![self.value; PIECE])],
+                digests: false,
+                answer: self.answer.clone(),
+                since: Instant::now(),
+            });
+        }
+
+        /// Waits for one piece, which is hashed and written.
+        async fn written(&mut self) {
+            let answer = timeout(PATIENCE, self.answers.recv()).await;
+            let fact = answer.expect("it is not held up").expect("an answer");
+            let Fact::Say(Input::PieceDone { piece, outcome }) = fact else {
+                panic!("a piece was asked for: {fact:?}");
+            };
+            assert!(matches!(outcome, PieceOutcome::Good(_)), "{outcome:?}");
+            let mut bytes = vec![0; PIECE];
+            let start = u64::from(piece) * PIECE as u64;
+            self.store.read_range(start, &mut bytes).expect("there");
+            assert!(bytes.iter().all(|byte| *byte == self.value));
+        }
+    }
+
+    fn hanging(value: u8) -> (Arc<Hangs>, Download) {
+        let disk = Hangs::begin();
+        let gate = Seam::with(Arc::clone(&disk) as Arc<dyn Gate>);
+        (disk, Download::begin(value, gate))
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_no_piece_of_another_torrent() {
+        let workers = Workers::start(2).expect("started");
+        let (disk, mut stuck) = hanging(1);
+        stuck.submit(&workers, 0);
+        disk.until_waiting(1);
+        // One at a time: no piece has the company for which threads of the same torrent wait. More than once: the first may
+        // find a thread that has only just been started, and needs nobody to wake it.
+        let mut other = Download::begin(2, Seam::default());
+        for piece in 0..8 {
+            other.submit(&workers, piece);
+            other.written().await;
+        }
+        disk.let_go();
+        stuck.written().await;
+    }
+
+    #[tokio::test]
+    async fn disks_on_which_all_threads_hang_hold_up_no_other() {
+        let workers = Workers::start(2).expect("started");
+        let (first_disk, mut first) = hanging(1);
+        let (second_disk, mut second) = hanging(2);
+        first.submit(&workers, 0);
+        first_disk.until_waiting(1);
+        second.submit(&workers, 0);
+        second_disk.until_waiting(1);
+        // What waits for the disks that hang is older than what could be done.
+        first.submit(&workers, 1);
+        second.submit(&workers, 1);
+        let mut other = Download::begin(3, Seam::default());
+        for piece in 0..8 {
+            other.submit(&workers, piece);
+            workers.relieve(Instant::now() + STUCK);
+            other.written().await;
+        }
+        assert_eq!(workers.queue.lock().threads, 3, "one more is enough");
+        for (disk, stuck) in [(first_disk, &mut first), (second_disk, &mut second)] {
+            disk.let_go();
+            stuck.written().await;
+            stuck.written().await;
+        }
+    }
 }

@@ -373,6 +373,7 @@ impl Driver {
         if !std::mem::take(&mut self.received) {
             self.receiving = None;
         }
+        self.setting.workers.relieve(std::time::Instant::now());
         self.snapshot_at = self.now + SNAPSHOT_EVERY;
         self.stale = false;
     }

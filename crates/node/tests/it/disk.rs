@@ -163,6 +163,36 @@ async fn a_disk_that_hangs_holds_up_its_own_download_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_holds_up_no_other_torrent_of_its_session() {
+    let material = material();
+    let another = Material::file(3 << 20, PIECE);
+    let host = session().await;
+    let _seeding = (seed(&host, &material).await, seed(&host, &another).await);
+    let barrier = Arc::new(Barrier::default());
+    let gate = Seam::with(Arc::clone(&barrier) as Arc<dyn Gate>);
+    let mut stuck = leech_with(&material, host.listen_addr(), gate).await;
+    // Both of its session's threads, if the pieces come together.
+    while barrier.waiting.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let dir = TempDir::new().expect("folder");
+    let mut request = request(&another, dir.path(), Mode::Get);
+    request.candidates = vec![host.listen_addr()];
+    let other = stuck.session.add(request).await.expect("added");
+    until(&mut other.events(), |event| {
+        matches!(event, TorrentEvent::Complete { .. }).then_some(())
+    })
+    .await;
+    another.assert_same(dir.path());
+    assert_eq!(stuck.torrent.snapshot().expect("open").pieces_have, 0);
+    *barrier.open.lock().expect("whole") = true;
+    barrier.opened.notify_all();
+    stuck.complete().await;
+    stuck.session.stop().await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopping_does_not_wait_for_a_disk_that_hangs() {
     let material = material();
     let host = session().await;
