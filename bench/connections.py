@@ -31,7 +31,7 @@ def run(mib, seeds, leeches, torrents):
     sources = [source(mib, which) for which in range(torrents)]
     os.makedirs(work)
     tracker = subprocess.Popen(["ip", "netns", "exec", NS, sys.executable, f"{C.HERE}/tracker.py", IP, str(PORT)], stderr=subprocess.DEVNULL)
-    time.sleep(0.4)
+    M.until_listening(NS, PORT)
     hosts, port = [], 21000
     for which, src in enumerate(sources):
         for seed, count in ((True, seeds), (False, leeches)):

@@ -1,5 +1,5 @@
 """What the figures were measured on, in one line; and how a list of rounds is summed up."""
-import os, platform, statistics
+import os, platform, statistics, subprocess, time
 
 
 def first(path, key):
@@ -25,6 +25,15 @@ def line():
 
 def median(values):
     return statistics.median(values)
+
+
+def until_listening(ns, port):
+    """Waits for a tracker: a seed that finds none asks again after seconds, and these would be part of the round."""
+    ports = lambda: subprocess.run(["ip", "netns", "exec", ns, "ss", "-Hltn"], capture_output=True, text=True).stdout
+    for _ in range(100):
+        if f":{port} " in ports():
+            return
+        time.sleep(0.1)
 
 
 def warm(folder, mib):
