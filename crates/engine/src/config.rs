@@ -24,6 +24,10 @@ pub struct Config {
     pub upload_slots: usize,
     /// Slots are added up to this many while the uplink is not full or has nothing to do.
     pub upload_slots_max: usize,
+    /// Peers besides the optimistic one that turns go to in rotation (`torrent/turns.rs`); 0: we do not say that we understand
+    /// turns. Only one of them is served at a time, so there may be more of them than slots. 0 until queues below us are short:
+    /// `docs/decisions/0011-turns.md`.
+    pub turn_slots: usize,
     /// Whether the first seed of a swarm shows its pieces one by one (super-seeding, BEP 16).
     pub super_seed: bool,
     /// Optimistic unchokes. Cohen 2003: one.
@@ -84,6 +88,7 @@ impl Default for Config {
             dials_max: 30,
             upload_slots: 2,
             upload_slots_max: 16,
+            turn_slots: 0,
             super_seed: true,
             optimistic_slots: 1,
             rechoke_max: Duration::from_secs(10),

@@ -32,6 +32,8 @@ pub(crate) struct Standing {
     pub(crate) to_it: u64,
     /// When we last began to serve it.
     pub(crate) unchoked_at: Option<Instant>,
+    /// It takes turns: of those only one is served at a time.
+    pub(crate) turns: bool,
     /// It waits for blocks that it asked for.
     pub(crate) waiting: bool,
     /// When it came.
@@ -49,6 +51,7 @@ pub(crate) struct Choker {
     slots: usize,
     slots_min: usize,
     slots_max: usize,
+    turn_slots: usize,
     optimistic_slots: usize,
     optimistic_rounds: u32,
     optimistic: Vec<PeerKey>,
@@ -70,6 +73,7 @@ impl Choker {
             slots: config.upload_slots.max(1),
             slots_min: config.upload_slots.max(1),
             slots_max: config.upload_slots_max.max(config.upload_slots).max(1),
+            turn_slots: config.turn_slots,
             optimistic_slots: config.optimistic_slots,
             optimistic_rounds: config.optimistic_rounds.max(1),
             optimistic: Vec::new(),
@@ -80,6 +84,35 @@ impl Choker {
     /// Slots in use, optimistic ones included.
     pub(crate) fn slots(&self) -> usize {
         self.slots + self.optimistic_slots
+    }
+
+    /// Slots of all kinds in use: who takes turns may have any of them, others [`Choker::slots`].
+    pub(crate) fn turn_slots(&self) -> usize {
+        self.slots.max(self.turn_slots) + self.optimistic_slots
+    }
+
+    /// The first of these that there are slots for, `extra` ones included.
+    fn first<'a>(
+        &self,
+        order: impl Iterator<Item = &'a Standing>,
+        extra: usize,
+    ) -> BTreeSet<PeerKey> {
+        let (mut all, mut slots) = (self.slots.max(self.turn_slots) + extra, self.slots + extra);
+        let mut chosen = BTreeSet::new();
+        for standing in order {
+            if all == 0 {
+                break;
+            }
+            if !standing.turns {
+                if slots == 0 {
+                    continue;
+                }
+                slots -= 1;
+            }
+            all -= 1;
+            chosen.insert(standing.peer);
+        }
+        chosen
     }
 
     /// Slots that are given by merit.
@@ -124,11 +157,7 @@ impl Choker {
                 *tie,
             )
         });
-        let mut chosen: BTreeSet<PeerKey> = order
-            .iter()
-            .take(self.slots)
-            .map(|(standing, _)| standing.peer)
-            .collect();
+        let mut chosen = self.first(order.iter().map(|(standing, _)| *standing), 0);
         self.choose_optimistic(now, period, standings, &chosen);
         chosen.extend(&self.optimistic);
         self.round = self.round.wrapping_add(1);
@@ -189,14 +218,11 @@ impl Choker {
             let in_turn = standing.unchoked && standing.given_in_turn < turn;
             (!in_turn, standing.given, *tie)
         });
-        order
-            .iter()
-            .take(self.slots())
-            .map(|(standing, _)| standing.peer)
-            .collect()
+        let order = order.iter().map(|(standing, _)| *standing);
+        self.first(order, self.optimistic_slots)
     }
 
-    /// One round when we have everything.
+    /// One round when we have everything: those that take turns and the others each among themselves.
     pub(crate) fn seed_round(
         &mut self,
         now: Instant,
@@ -204,13 +230,27 @@ impl Choker {
         standings: &[Standing],
     ) -> BTreeSet<PeerKey> {
         self.optimistic.clear();
+        let mut chosen = self.slide(now, period, standings, (false, self.slots()));
+        chosen.extend(self.slide(now, period, standings, (true, self.turn_slots())));
+        self.round = self.round.wrapping_add(1);
+        chosen
+    }
+
+    /// Those of one kind that have `slots` slots next.
+    fn slide(
+        &mut self,
+        now: Instant,
+        period: Duration,
+        standings: &[Standing],
+        (turns, slots): (bool, usize),
+    ) -> BTreeSet<PeerKey> {
         // A turn ends because newcomers push the oldest out: one in two rounds of three, so after one and a half rounds
         // for each slot. Within that time it does not matter whether a peer waits: all requests of a slow one may be with
         // its transport. (With two rounds here, slow leeches had half of the others' time.)
-        let recent = period.times(2 * self.slots() as u64);
+        let recent = period.times(2 * slots as u64);
         let mut order: Vec<(&Standing, u64)> = standings
             .iter()
-            .filter(|standing| standing.interested)
+            .filter(|standing| standing.interested && standing.turns == turns)
             .map(|standing| (standing, self.rng.next_u64()))
             .collect();
         order.sort_by_key(|(standing, tie)| {
@@ -222,7 +262,6 @@ impl Choker {
             let last = if fresh { standing.unchoked_at } else { None };
             (!fresh, Reverse(last), Reverse(standing.to_it), *tie)
         });
-        let slots = self.slots();
         let newcomers = usize::from(!self.round.is_multiple_of(3));
         let keep = slots.saturating_sub(newcomers).max(1);
         let mut chosen: BTreeSet<PeerKey> = order
@@ -247,7 +286,6 @@ impl Choker {
             }
             chosen.insert(standing.peer);
         }
-        self.round = self.round.wrapping_add(1);
         chosen
     }
 }
@@ -274,6 +312,7 @@ mod tests {
             from_it,
             to_it: 0,
             unchoked_at: None,
+            turns: false,
             waiting: false,
             came: Instant::ZERO,
             given: 0,

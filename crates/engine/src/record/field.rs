@@ -304,6 +304,7 @@ fields!(Config {
     dials_max,
     upload_slots,
     upload_slots_max,
+    turn_slots,
     super_seed,
     optimistic_slots,
     rechoke_max,

@@ -44,7 +44,18 @@ impl Torrent {
         } else {
             peer.pipeline.size()
         };
-        let want = size.saturating_sub(peer.asked.len());
+        let in_turn = peer.turn.takes && !peer.snubbing && !peer.choking_us;
+        let waiting = if in_turn && peer.turn.fresh {
+            // What is left of an earlier turn is on its way.
+            peer.turn.asked
+        } else {
+            peer.asked.len()
+        };
+        let want = if in_turn && peer.turn.fresh && waiting > 0 {
+            0
+        } else {
+            size.saturating_sub(waiting)
+        };
         if want == 0 || peer.useful == 0 || peer.paused {
             return;
         }
@@ -55,7 +66,11 @@ impl Torrent {
             self.picker
                 .pick_fast(key, &peer.allowed_fast, want, &mut spans);
         } else {
-            self.picker.pick(key, &peer.has, steady, want, &mut spans);
+            if in_turn {
+                self.picker.pick_whole(key, &peer.has, steady, &mut spans);
+            } else {
+                self.picker.pick(key, &peer.has, steady, want, &mut spans);
+            }
             if peer.snubbing {
                 // It is tried, and keeps nobody off who delivers.
                 self.picker.open_suspects(key);
@@ -96,7 +111,7 @@ impl Torrent {
         let mut mine = peer.backlog().map(|backlog| backlog + block);
         let mut late: Vec<(Duration, Span)> = Vec::new();
         for holder in self.peers.values() {
-            if holder.snubbing || holder.choking_us {
+            if holder.snubbing || holder.is_deserted() {
                 late.extend(holder.asked.iter().map(|asked| (FOREVER, asked.span)));
                 continue;
             }
@@ -162,10 +177,17 @@ impl Torrent {
         if spans.is_empty() {
             return;
         }
+        if core::mem::take(&mut peer.turn.passed) {
+            self.update_interest(now, key, out);
+        }
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
         if peer.asked.is_empty() {
             peer.waiting_since = now;
         }
         peer.said = now;
+        peer.turn.asked += spans.len();
         for &span in spans {
             peer.asked.push_back(Asked { span, at: now });
             out.push(Output::Send {
@@ -183,7 +205,19 @@ impl Torrent {
         self.short = false;
         let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
         for key in keys {
+            self.regain_interest(now, key, out);
             self.fill(now, key, out);
+        }
+    }
+
+    /// Blocks have become free that a peer could give us: it is told, if we had passed.
+    fn regain_interest(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
+        if let Some(peer) = self.peers.get_mut(&key)
+            && peer.turn.passed
+            && self.picker.any_open(&peer.has, peer.useful)
+        {
+            peer.turn.passed = false;
+            self.update_interest(now, key, out);
         }
     }
 
@@ -217,6 +251,7 @@ impl Torrent {
                 peer.pipeline.block(now, asked.at, bytes);
                 peer.waiting_since = now;
                 peer.snubbing = false;
+                peer.turn.fresh &= peer.choking_us;
             }
             None if peer.crossing > 0 => peer.crossing -= 1,
             None => {

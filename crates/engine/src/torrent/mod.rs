@@ -9,6 +9,7 @@
 //! | `messages` | what a peer says |
 //! | `download` | requests, blocks, pieces, whole files |
 //! | `upload` | requests of others, choking |
+//! | `turns` | whose turn it is to ask |
 //! | `uplink` | in what order requests are served |
 //! | `news` | who is told of a new piece, and when |
 //! | `swarm` | trackers, the goal of seeding, leaving |
@@ -22,6 +23,7 @@ mod news;
 mod peers;
 mod status;
 mod swarm;
+mod turns;
 mod uplink;
 mod upload;
 
@@ -44,6 +46,7 @@ use news::News;
 use samara_proto::{Geometry, PeerId, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use turns::Pace;
 use uplink::Uplink;
 
 /// How often peers are looked over: silence, snubbing, keep-alives, dials that are due.
@@ -135,6 +138,8 @@ pub struct Torrent {
     somebody_asked: bool,
     leave: Option<Leave>,
     uplink: Uplink,
+    pace: Pace,
+    turn_rng: Rng,
     news: News,
     scratch: Vec<Span>,
     /// Checks of files that were overtaken by a loss of pieces: their answers are still to come.
@@ -194,6 +199,8 @@ impl Torrent {
             somebody_asked: false,
             leave: None,
             uplink: Uplink::new(),
+            pace: Pace::new(),
+            turn_rng: Rng::new(seed, "turns"),
             news: News::new(),
             scratch: Vec::new(),
             overtaken: 0,
@@ -271,6 +278,9 @@ impl Torrent {
         }
         if self.next_rechoke <= now {
             self.rechoke(now, out);
+        }
+        if self.pace.wake <= now {
+            self.begin_turns(now, out);
         }
         self.look_after_the_uplink(now, out);
         self.announce_if_due(now, out);

@@ -73,9 +73,9 @@ impl Torrent {
         self.peers.insert(key, peer);
         out.push(Output::Event(Event::PeerConnected { addr }));
         self.greet(now, key, out);
-        if self.reveal.is_partial(key) && self.unchoked() < self.choker.slots() {
+        if self.reveal.is_partial(key) && self.has_slot(false) {
             // It sees nothing to be interested in: the first move is ours.
-            self.set_choked(now, key, false, out);
+            self.set_chosen(now, key, true, out);
         }
     }
 
@@ -185,6 +185,7 @@ impl Torrent {
                 request_queue: Some(self.config.request_queue as u32),
                 // Who has nothing to give and wants nothing is hung up on.
                 upload_only: self.phase == Phase::Seeding && !hiding,
+                turns: self.config.turn_slots > 0,
             };
             self.send(
                 now,
@@ -242,7 +243,12 @@ impl Torrent {
         for key in keys {
             if self.reveal.is_waiting_for(key)
                 && self.peers.get(&key).is_some_and(|peer| {
-                    let waited = peer.unchoked_at.map(|at| now.since(at));
+                    let began = if peer.turn.takes {
+                        peer.turn.granted_at
+                    } else {
+                        peer.unchoked_at
+                    };
+                    let waited = began.map(|at| now.since(at));
                     let idle = peer.given_in_turn == 0 && peer.requests.is_empty();
                     !peer.choked && idle && waited.is_some_and(|waited| waited > UNMOVED_AFTER)
                 })
@@ -304,7 +310,7 @@ impl Torrent {
             self.candidates.gone(now, listens, pause, peer.is_seed());
         }
         self.refill = true;
-        if !peer.choked {
+        if peer.chosen {
             self.rechoke_soon(now);
         }
         Some(peer.addr)

@@ -81,6 +81,11 @@ impl Uplink {
         self.line.retain(|other| *other != peer);
     }
 
+    /// Transports have taken all that they were given.
+    pub(super) fn is_free(&self) -> bool {
+        self.under_way == 0
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.under_way == 0 && self.line.is_empty()
     }
@@ -138,7 +143,12 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else {
             return Turn::Done;
         };
-        let window = peer.serve_window(&self.config, now);
+        let window = match peer.takes_at_most {
+            // It is served alone, as fast as it can be.
+            None if peer.turn.takes => peer.serving + room,
+            Some(rate) if peer.turn.takes => (rate / 8).max(self.config.serve_window_min),
+            _ => peer.serve_window(&self.config, now),
+        };
         let whole = u64::from(self.geometry.piece_length());
         let mut handed = 0;
         while peer.serving < window
@@ -152,6 +162,7 @@ impl Torrent {
             }
             if peer.serving == 0 {
                 peer.served_at = now;
+                peer.serving_since = now;
             }
             peer.turn_bytes += bytes;
             peer.serving += bytes;
@@ -159,6 +170,9 @@ impl Torrent {
             peer.said = now;
             out.push(Output::Serve { peer: key, span });
             self.reveal.handed(span.piece, span.length);
+        }
+        if self.uplink.under_way == 0 {
+            self.pace.begins(now);
         }
         self.uplink.under_way += handed;
         let late = peer.turn_bytes > 0 && now.since(peer.turn_began) > TURN_MAX;
@@ -204,18 +218,18 @@ impl Torrent {
         }
         self.uplink.idle_at = Some(Instant::NEVER);
         if matches!(self.phase, Phase::Leaving | Phase::Stopped)
-            || self.unchoked() >= self.config.upload_slots_max
+            || self.chosen() >= self.config.upload_slots_max
         {
             return;
         }
         let next = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.choked && peer.interested && !peer.snubbing)
+            .filter(|(_, peer)| !peer.chosen && peer.interested && !peer.snubbing)
             .min_by_key(|(_, peer)| peer.unchoked_at)
             .map(|(key, _)| *key);
         if let Some(next) = next {
-            self.set_choked(now, next, false, out);
+            self.set_chosen(now, next, true, out);
             self.uplink.idle_at = Some(now + IDLE);
         }
     }

@@ -21,10 +21,11 @@ impl Torrent {
         if !have && !self.withdrew {
             return self.on_fault(now, key, PeerFault::RequestForMissing, out);
         }
+        let may = have && self.may_ask(now, key, u64::from(span.length), out);
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        if !have || peer.choked {
+        if !may {
             if peer.reserved.fast() {
                 self.send(now, key, Message::Reject(span), out);
             }
@@ -70,7 +71,9 @@ impl Torrent {
             if ends && self.reveal.is_hiding() {
                 self.next_rechoke = now;
             }
+            self.keep_pace(now, key, bytes);
             self.pump(now, out);
+            self.begin_turns(now, out);
         }
         if self.reveal.is_hiding() && self.reveal.all_given() {
             self.look_after_what_is_shown(now, out);
@@ -103,22 +106,36 @@ impl Torrent {
         interested: bool,
         out: &mut Outputs,
     ) {
-        let unchoked = self.unchoked();
+        let free = self.has_slot(false);
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
         peer.interested = interested;
         self.uplink.news();
-        if interested && peer.choked && unchoked < self.choker.slots() {
+        if peer.turn.takes {
+            self.on_interest_in_turn(now, key, interested, out);
+        } else if interested && !peer.chosen && free {
             // A free slot waits for nobody's clock: the first byte counts.
-            self.set_choked(now, key, false, out);
-        } else if !interested && !peer.choked {
+            self.set_chosen(now, key, true, out);
+        } else if !interested && peer.chosen {
             self.rechoke_soon(now);
         }
     }
 
-    pub(super) fn unchoked(&self) -> usize {
-        self.peers.values().filter(|peer| !peer.choked).count()
+    /// Peers that have a slot.
+    pub(super) fn chosen(&self) -> usize {
+        self.peers.values().filter(|peer| peer.chosen).count()
+    }
+
+    /// Whether there is a slot for one more, who takes turns or does not.
+    pub(super) fn has_slot(&self, turns: bool) -> bool {
+        let mut chosen = self.peers.values().filter(|peer| peer.chosen);
+        if turns {
+            return chosen.count() < self.choker.turn_slots();
+        }
+        let all = chosen.clone().count();
+        let slots = chosen.by_ref().filter(|peer| !peer.turn.takes).count();
+        slots < self.choker.slots() && all < self.choker.turn_slots()
     }
 
     pub(super) fn rechoke_soon(&mut self, now: Instant) {
@@ -150,7 +167,7 @@ impl Torrent {
             .iter()
             .map(|(key, peer)| {
                 let waits = peer.serving > 0 || !peer.requests.is_empty();
-                if !peer.choked {
+                if peer.chosen {
                     served += 1;
                     waiting += usize::from(waits);
                 }
@@ -159,7 +176,8 @@ impl Torrent {
                     // Who was shown nothing yet cannot know that it wants something.
                     interested: peer.interested || hiding && self.reveal.is_partial(*key),
                     snubbing: peer.snubbing,
-                    unchoked: !peer.choked,
+                    unchoked: peer.chosen,
+                    turns: peer.turn.takes,
                     from_it: peer.from_it.rolling(now),
                     to_it: peer.to_it.rolling(now),
                     unchoked_at: peer.unchoked_at,
@@ -190,7 +208,7 @@ impl Torrent {
         // Choke before unchoke: never more than the slots at once.
         for standing in &standings {
             if standing.unchoked && !chosen.contains(&standing.peer) {
-                self.set_choked(now, standing.peer, true, out);
+                self.set_chosen(now, standing.peer, false, out);
             }
         }
         for standing in &standings {
@@ -198,7 +216,7 @@ impl Torrent {
                 continue;
             }
             if !standing.unchoked {
-                self.set_choked(now, standing.peer, false, out);
+                self.set_chosen(now, standing.peer, true, out);
             } else if hiding && standing.given_in_turn >= turn {
                 self.begin_turn(now, standing.peer, out);
             }
@@ -228,8 +246,12 @@ impl Torrent {
             peer.unchoked_at = Some(now);
             peer.given_in_turn = 0;
             peer.shown_in_turn = false;
+            if !peer.choked {
+                peer.turn.granted_at = Some(now);
+            }
         }
         self.show(now, key, out);
+        self.begin_turns(now, out);
     }
 
     pub(super) fn set_choked(

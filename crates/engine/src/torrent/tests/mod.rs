@@ -1,10 +1,11 @@
-//! Engines under test: joined by perfect pipes (`pipes`), or alone and told facts by hand (`alone`, `line`, `turns`).
+//! Engines under test: joined by perfect pipes (`pipes`), or alone and told facts by hand (`alone`, `line`, `rotation`, `turns`).
 
 mod alone;
 mod attacks;
 mod line;
 mod news;
 mod pipes;
+mod rotation;
 mod trouble;
 mod turns;
 
