@@ -214,7 +214,8 @@ impl Torrent {
     /// Begins turns until the uplink has enough to do.
     pub(super) fn begin_turns(&mut self, now: Instant, out: &mut Outputs) {
         self.pace.wake = Instant::NEVER;
-        if matches!(self.phase, Phase::Leaving | Phase::Stopped) {
+        let off = self.config.turn_slots == 0;
+        if off || matches!(self.phase, Phase::Leaving | Phase::Stopped) {
             return;
         }
         for _ in 0..self.peers.len() {
@@ -339,6 +340,9 @@ impl Torrent {
     /// The transport of `key` took `bytes`. Learns from each measurement who takes less than the uplink could give: only while the
     /// uplink is not full does the speed of a peer say anything of the peer.
     pub(super) fn keep_pace(&mut self, now: Instant, key: PeerKey, bytes: u64) {
+        if self.config.turn_slots == 0 {
+            return;
+        }
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.taken += bytes;
         }
