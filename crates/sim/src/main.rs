@@ -122,6 +122,9 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
 
 fn go(options: &Options) -> Result<bool, String> {
     if let Some(count) = options.sweep {
+        if !options.set.is_empty() {
+            return Err("--sweep does not know --set; --runs N does".into());
+        }
         return Ok(sweep::sweep(options.seed, count, options.hosts));
     }
     if let Some(name) = &options.suite {
