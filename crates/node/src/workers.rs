@@ -210,9 +210,7 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
-}
 
-impl Queue {
     /// Work for a thread that is there because others are stuck: what nobody works for. `None`: they are back.
     fn take_neglected(&self) -> Option<Vec<Job>> {
         let mut jobs = self.lock();

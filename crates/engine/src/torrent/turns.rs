@@ -2,14 +2,16 @@
 //!
 //! A swarm is fastest when every uplink carries one piece at a time at its full speed: a piece can be passed on only when it is
 //! whole, and what is asked of one peer is not asked of another that could give it sooner. (A model of S1 in which each
-//! host sends one piece after the other reaches 0.91; two side by side 0.89; three, as slots make them, 0.88.)
-//! So peers that understand turns, which Samara's say in their extension handshake (`turns`, BEP 10), are chosen like all others,
+//! host sends one piece after the other reaches 0.91; two side by side 0.90; three, as slots make them, 0.88.)
+//! So peers that say in their extension handshake (`turns`, BEP 10) that they understand turns are chosen like all others,
 //! but may ask only when their turn comes: an unchoke begins it, they ask for a piece at once, and a choke ends it, usually before
 //! the first block has come. A choke voids nothing of what was asked for (BEP 6). Who has nothing to ask for says that it is not
 //! interested, and the next one's turn begins. Other clients keep their slots as always.
 //!
 //! A turn begins when what was asked for will last the uplink for less than [`Torrent::lead`]. What a slow receiver asked for
 //! covers only its own speed, so that more turns begin until the uplink is full, however slow the receivers are.
+//!
+//! Off unless [`crate::Config::turn_slots`] says otherwise: `docs/decisions/0011-turns.md`.
 
 use super::Torrent;
 use crate::io::{Outputs, PeerKey, Phase};
@@ -24,10 +26,10 @@ const SPARE: Duration = Duration::from_millis(60);
 /// The time from an unchoke to a request until one was seen: with 16 leeches of 20 Mbit/s on sockets the median is 30 ms.
 const FIRST_ANSWER: Duration = Duration::from_millis(33);
 
-/// Bounds of what was asked for in advance. With 50 and 100 ms S1 is the same on sockets, with 150 it loses 0.015.
-const LEAD: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(600));
+/// ... and for this long at most. With 50 and 100 ms S1 is the same on sockets, with 150 it loses 0.015.
+const LEAD_MAX: Duration = Duration::from_millis(600);
 
-/// ... and at least so many bytes, while the speed of the uplink is not known.
+/// Asked for in advance are at least so many bytes, while the speed of the uplink is not known.
 const LEAD_MIN: u64 = 96 << 10;
 
 /// One measurement of the uplink is as long as it takes to send this: what sockets take at once at the beginning of a turn, and
@@ -110,7 +112,7 @@ impl Torrent {
     /// What was asked for shall last for so long.
     fn lead(&self) -> Duration {
         let answer = self.pace.answer.times(5).divided(4);
-        (answer + SPARE).clamp(LEAD.0, LEAD.1)
+        (answer + SPARE).min(LEAD_MAX)
     }
 
     fn lead_bytes(&self) -> u64 {
@@ -185,7 +187,7 @@ impl Torrent {
     /// may ask will have had its time. O(peers).
     fn covered(&self, now: Instant) -> (u64, Instant) {
         let lead = self.lead();
-        let patience = self.pace.answer.times(4).max(LEAD.0);
+        let patience = self.pace.answer.times(4).max(SPARE);
         let mut wake = Instant::NEVER;
         let mut covered = 0;
         for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.turn.takes) {

@@ -59,7 +59,7 @@ impl Outgoing {
         let bytes = std::mem::take(&mut self.bytes);
         self.end = 0;
         SPARES.with_borrow_mut(|spares| {
-            if spares.len() < SPARES_MAX {
+            if spares.len() < SPARES_MAX && !bytes.is_empty() {
                 spares.push(bytes);
             }
         });

@@ -94,17 +94,6 @@ fn one_asks_at_a_time_and_is_sent_all_that_it_asked_for() {
         out.extend(alone.served(1, BLOCK, 1));
     }
     assert_eq!(sent + blocks(&out, 1), 6, "a choke takes nothing back");
-    assert_eq!(
-        told(
-            &out,
-            &Message::Reject(Span {
-                piece: 0,
-                offset: 0,
-                length: BLOCK
-            })
-        ),
-        []
-    );
     let next = told(&out, &Message::Unchoke);
     assert_eq!(next.len(), 1, "one more: {next:?}");
     assert_ne!(next, [1], "who has waited longest");
