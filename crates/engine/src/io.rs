@@ -15,7 +15,9 @@
 //!    failure and after a time-out.
 //! 6. Every [`Output::Serve`] of a live connection is answered by [`Input::Served`] with its length once its bytes are
 //!    with the transport; answers may be added up.
-//! 7. [`Input::Tick`] is said when the deadline has come. Saying it early does no harm.
+//! 7. [`Output::ServeHeld`] only ever names a block that was kept and whose piece was neither verified nor forgotten since.
+//! 8. Every [`Output::CheckPart`] is answered by one [`Input::PartDone`], every [`Output::Chain`] by one [`Input::Chained`].
+//! 9. [`Input::Tick`] is said when the deadline has come. Saying it early does no harm.
 
 use crate::fault::{PeerFault, Proof};
 use crate::rng::Seed;
@@ -23,7 +25,7 @@ use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
 use samara_proto::metainfo::Info;
 use samara_proto::wire::{Message, Reserved};
-use samara_proto::{Bitfield, PeerId, Span};
+use samara_proto::{Bitfield, PeerId, Sha1, Span};
 use std::sync::Arc;
 
 /// One connection, as the driver numbers them. Never used twice.
@@ -144,6 +146,22 @@ pub enum Input {
         piece: u32,
         /// What came of it.
         outcome: PieceOutcome,
+    },
+    /// Answers [`Output::CheckPart`].
+    PartDone {
+        /// The piece.
+        piece: u32,
+        /// Where the part begins in it.
+        from: u32,
+        /// Whether it is right.
+        good: bool,
+    },
+    /// Answers [`Output::Chain`].
+    Chained {
+        /// The piece.
+        piece: u32,
+        /// The chaining values before every part but the first; none if the piece could not be read.
+        values: Vec<Sha1>,
     },
     /// Answers [`Output::CheckFiles`].
     FilesChecked(FilesOutcome),
@@ -278,6 +296,13 @@ pub enum Output {
         /// What to send.
         span: Span,
     },
+    /// Send the bytes of a block that is held.
+    ServeHeld {
+        /// The connection.
+        peer: PeerKey,
+        /// What to send.
+        span: Span,
+    },
     /// Hold the payload of the block that is being handled.
     Keep {
         /// Where it belongs.
@@ -289,6 +314,27 @@ pub enum Output {
         piece: u32,
         /// Whether a digest of each block is wanted with a good outcome (with a bad one always).
         digests: bool,
+    },
+    /// Blocks of a piece from `from` up to `to`, a part of it, are held: hash them, beginning with the chaining value `before`.
+    /// They are right if `after` comes out, or the piece's hash if that is `None` and the part is the last one.
+    CheckPart {
+        /// The piece.
+        piece: u32,
+        /// Where the part begins in it.
+        from: u32,
+        /// Where it ends.
+        to: u32,
+        /// SHA-1's chaining value before it.
+        before: Sha1,
+        /// The one after it.
+        after: Option<Sha1>,
+    },
+    /// Read a piece that is on disk, and say SHA-1's chaining values before each of its parts but the first.
+    Chain {
+        /// The piece.
+        piece: u32,
+        /// Bytes of a part.
+        step: u32,
     },
     /// Drop whatever is held for the piece.
     Forget {

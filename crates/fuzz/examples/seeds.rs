@@ -128,6 +128,7 @@ fn messages() {
     };
     write("wire", "handshake", &hello.encode());
     let hello = ExtendedHandshake {
+        parts: Some(3),
         ut_metadata: Some(2),
         metadata_size: Some(1234),
         client: Some("Samara".into()),

@@ -15,7 +15,7 @@ use samara_engine::{
 };
 use samara_proto::metainfo::{Info, Version};
 use samara_proto::wire::{Message, Reserved};
-use samara_proto::{Bitfield, Geometry, PeerId, Sha1, Span};
+use samara_proto::{BLOCK, Bitfield, Geometry, PeerId, Sha1, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,6 +55,9 @@ struct World {
     verifying: BTreeSet<u32>,
     have: Bitfield,
     checking: bool,
+    /// Parts to be checked (piece, from, to), and pieces whose chains are wanted, with the length of a part.
+    parts: Vec<(u32, u32, u32)>,
+    chains: Vec<(u32, u32)>,
     announces: Vec<TrackerKey>,
     /// The block that is being handled.
     block: Option<(PeerKey, Span)>,
@@ -148,6 +151,8 @@ impl World {
             verifying: BTreeSet::new(),
             have,
             checking: false,
+            parts: Vec::new(),
+            chains: Vec::new(),
             announces: Vec::new(),
             block: None,
             tainted: BTreeSet::new(),
@@ -228,6 +233,22 @@ impl World {
             .collect()
     }
 
+    /// Answers what was asked of parts; of those with a stranger's block in them, `bad` ones are wrong.
+    fn answer_parts(&mut self, bad: bool) {
+        for (piece, from, to) in core::mem::take(&mut self.parts) {
+            let blocks = from / BLOCK..to.div_ceil(BLOCK);
+            let mut tainted = self.tainted.iter();
+            let tainted = tainted.any(|(at, block)| *at == piece && blocks.contains(block));
+            let good = !(bad && tainted);
+            self.say(Input::PartDone { piece, from, good });
+        }
+        for (piece, step) in core::mem::take(&mut self.chains) {
+            let count = self.geometry.data_len(piece).div_ceil(step) as usize - 1;
+            let values = vec![Sha1([3; 20]); if bad { 0 } else { count }];
+            self.say(Input::Chained { piece, values });
+        }
+    }
+
     fn decide(&mut self, piece: u32, outcome: PieceOutcome) {
         self.tainted.retain(|(tainted, _)| *tainted != piece);
         if matches!(outcome, PieceOutcome::Good(_)) {
@@ -273,6 +294,7 @@ impl World {
         for span in asked.unwrap_or_default() {
             self.block_from(key, span);
         }
+        self.answer_parts(false);
         while let Some(piece) = self.verifying.pop_first() {
             let bad = self.is_tainted(piece);
             let digests = self.digests(piece, bad);

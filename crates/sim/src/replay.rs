@@ -109,6 +109,8 @@ fn input_kind(input: &Input) -> &'static str {
         Input::Served { .. } => "blocks served",
         Input::ServeFailed { .. } => "blocks that could not be read",
         Input::PieceDone { .. } => "pieces checked",
+        Input::PartDone { .. } => "parts of pieces checked",
+        Input::Chained { .. } => "chains of pieces",
         Input::FilesChecked(_) => "checks of files",
         Input::Announced { .. } => "answers of trackers",
         Input::Candidates(_) => "lists of addresses",

@@ -7,6 +7,7 @@
 //! When too few are left, they are finished with the processor's SHA instructions, up to four at a time.
 
 mod abreast;
+mod chain;
 mod kernel;
 mod lane;
 mod message;
@@ -16,6 +17,7 @@ mod streams;
 mod x86;
 
 pub use abreast::Sha1Abreast;
+pub use chain::Sha1Chain;
 pub use kernel::Kernel;
 pub use message::Message;
 

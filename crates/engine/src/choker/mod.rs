@@ -42,6 +42,8 @@ pub(crate) struct Standing {
     pub(crate) given: u64,
     /// Bytes that we sent to it since we last began to serve it.
     pub(crate) given_in_turn: u64,
+    /// Pieces that it was given and that no other has got from it yet.
+    pub(crate) unspread: usize,
 }
 
 /// See the module's documentation.
@@ -131,6 +133,16 @@ impl Choker {
         }
     }
 
+    /// There are at least so many regular slots from now on.
+    pub(crate) fn set_least(&mut self, slots: usize) {
+        let slots = slots.clamp(1, self.slots_max);
+        if self.slots == self.slots_min {
+            self.slots = slots;
+        }
+        self.slots_min = slots;
+        self.slots = self.slots.max(slots);
+    }
+
     /// A peer is gone.
     pub(crate) fn forget(&mut self, peer: PeerKey) {
         self.optimistic.retain(|other| *other != peer);
@@ -216,7 +228,7 @@ impl Choker {
             .collect();
         order.sort_by_key(|(standing, tie)| {
             let in_turn = standing.unchoked && standing.given_in_turn < turn;
-            (!in_turn, standing.given, *tie)
+            (!in_turn, standing.unspread, standing.given, *tie)
         });
         let order = order.iter().map(|(standing, _)| *standing);
         self.first(order, self.optimistic_slots)
@@ -317,6 +329,7 @@ mod tests {
             came: Instant::ZERO,
             given: 0,
             given_in_turn: 0,
+            unspread: 0,
         }
     }
 

@@ -39,6 +39,7 @@ fn standing(u: &mut Unstructured<'_>, peer: u32, now: Instant) -> Result<Standin
         turns: u.arbitrary()?,
         waiting: u.arbitrary()?,
         came: ago(u)?,
+        unspread: usize::from(u.arbitrary::<u8>()? % 4),
         given: rate(u)?,
         given_in_turn: rate(u)?,
     })

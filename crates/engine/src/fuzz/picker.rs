@@ -182,7 +182,10 @@ impl Model {
         };
         let random = (self.have.len() as u32) < self.limits.random_first;
         let mut out = Vec::new();
-        self.picker.pick(who, &bits, steady, want, &mut out);
+        // Any of the two orders, as it comes.
+        let backwards = want % 2 == 1;
+        self.picker
+            .pick(who, &bits, (steady, backwards), want, &mut out);
         assert!(out.len() <= want);
         for span in &out {
             let block = (span.piece, span.block());

@@ -11,7 +11,7 @@ use crate::time::Instant;
 use core::net::SocketAddr;
 use samara_proto::wire::Reserved;
 use samara_proto::{Bitfield, PeerId, Span};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A request of ours that is not answered.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,12 @@ pub(crate) struct Peer {
     pub(crate) came: Instant,
     /// Number under which it wants metadata messages (BEP 9).
     pub(crate) ut_metadata: Option<u8>,
+    /// Number under which it wants messages about parts of pieces.
+    pub(crate) parts: Option<u8>,
+    /// Pieces in `has` that it has only begun, and passes on as they come.
+    pub(crate) coming: BTreeMap<u32, u64>,
+    /// Pieces whose chains it was sent.
+    pub(crate) chains: BTreeSet<u32>,
     /// Address it listens on, where known.
     pub(crate) listens: Option<SocketAddr>,
     /// The first message decides who has what (BEP 3, 6).
@@ -100,8 +106,8 @@ pub(crate) struct Peer {
     /// Bytes that we ever sent to it, and those since we last began to serve it.
     pub(crate) given: u64,
     pub(crate) given_in_turn: u64,
-    /// It was shown a piece since we last began to serve it.
-    pub(crate) shown_in_turn: bool,
+    /// Bytes of the pieces that it was shown since we last began to serve it.
+    pub(crate) shown_in_turn: u64,
 
     pub(crate) heard: Instant,
     pub(crate) said: Instant,
@@ -127,6 +133,9 @@ impl Peer {
             reserved,
             came: now,
             ut_metadata: None,
+            parts: None,
+            coming: BTreeMap::new(),
+            chains: BTreeSet::new(),
             listens: outgoing.then_some(addr),
             told_pieces: false,
             told_whole: false,
@@ -160,7 +169,7 @@ impl Peer {
             to_it: Rate::default(),
             given: 0,
             given_in_turn: 0,
-            shown_in_turn: false,
+            shown_in_turn: 0,
             heard: now,
             said: now,
             paused: false,
@@ -173,7 +182,7 @@ impl Peer {
     }
 
     pub(crate) fn is_seed(&self) -> bool {
-        self.has.is_full()
+        self.has.is_full() && self.coming.is_empty()
     }
 
     /// Takes the request for exactly `span` off the list of what we wait for.

@@ -11,6 +11,10 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// sides. More would only lengthen the tail of a transfer; at 1 MB/s this is 16 blocks.
 const SLACK: Duration = Duration::from_millis(250);
 
+/// A delay that is longer is mostly the peer's own queue, which only grows by asking for more. Together with [`SLACK`] this fills paths
+/// with round trips of up to 850 ms.
+const DELAY_MAX: Duration = Duration::from_millis(600);
+
 /// Sizes the queue by rate x delay. A queue shorter than that idles the path (five requests of
 /// 16 KiB limit a path of 50 ms to 1.6 MB/s); a much longer one keeps blocks from faster peers.
 ///
@@ -87,7 +91,8 @@ impl Pipeline {
         self.window_began = now;
         self.window_bytes = 0;
         if !self.slow_start {
-            let span = self.delay.unwrap_or_default().times(2) + SLACK;
+            let delay = self.delay.unwrap_or_default().times(2).min(DELAY_MAX);
+            let span = delay + SLACK;
             self.size = (bytes_in(self.rate, span) / u64::from(BLOCK) + 1) as usize;
         }
     }

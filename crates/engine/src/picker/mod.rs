@@ -37,6 +37,7 @@ use crate::io::PeerKey;
 use crate::rng::Rng;
 use bands::Bands;
 use core::net::SocketAddr;
+use core::ops::Range;
 use partial::Partial;
 use samara_proto::{BLOCK, Bitfield, Geometry, Span};
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,15 +165,32 @@ impl Picker {
         self.bands.raise(piece, &mut self.rng);
     }
 
+    /// A peer has one piece less: it had only promised it.
+    pub(crate) fn peer_lost(&mut self, piece: u32) {
+        self.bands.lower(piece, &mut self.rng);
+    }
+
+    /// Whether all of these blocks of a piece that is not verified yet are here.
+    pub(crate) fn is_here(&self, piece: u32, blocks: Range<u32>) -> bool {
+        let partial = self.partials.get(&piece);
+        partial.is_some_and(|partial| partial.is_here(blocks))
+    }
+
+    /// Whether a piece is being fetched or verified.
+    pub(crate) fn is_begun(&self, piece: u32) -> bool {
+        self.partials.contains_key(&piece) || self.verifying.contains_key(&piece)
+    }
+
     // --- picking ------------------------------------------------------------------------------
 
     /// Appends up to `want` spans to ask `who` for, who has `bits`. `steady`: it is not known to leave
-    /// us waiting; only such a peer is given a piece that failed before, which is for one peer alone.
+    /// us waiting; only such a peer is given a piece that failed before, which is for one peer alone. `backwards`: the
+    /// last blocks of a piece come first.
     pub(crate) fn pick(
         &mut self,
         who: PeerKey,
         bits: &Bitfield,
-        steady: bool,
+        (steady, backwards): (bool, bool),
         want: usize,
         out: &mut Vec<Span>,
     ) {
@@ -185,7 +203,7 @@ impl Picker {
                 .or_else(|| self.begin(bits, steady))
                 .or_else(|| self.begun(bits, may));
             let Some(piece) = piece else { return };
-            self.take(who, piece, goal - out.len(), out);
+            self.take(who, piece, (goal - out.len(), backwards), out);
         }
     }
 
@@ -201,11 +219,11 @@ impl Picker {
         let from = out.len();
         while out.len() - from < half {
             let before = out.len();
-            self.pick(who, bits, steady, 1, out);
+            self.pick(who, bits, (steady, false), 1, out);
             let Some(span) = out.get(before).copied() else {
                 return;
             };
-            self.take(who, span.piece, usize::MAX, out);
+            self.take(who, span.piece, (usize::MAX, false), out);
         }
     }
 
@@ -241,7 +259,7 @@ impl Picker {
             if self.with_free.contains(&piece)
                 && partial.is_some_and(|partial| partial.may_be_asked_of(who))
             {
-                self.take(who, piece, goal - out.len(), out);
+                self.take(who, piece, (goal - out.len(), false), out);
             }
         }
     }
@@ -346,12 +364,18 @@ impl Picker {
         best.map(|(_, piece)| piece)
     }
 
-    fn take(&mut self, who: PeerKey, piece: u32, want: usize, out: &mut Vec<Span>) {
+    fn take(
+        &mut self,
+        who: PeerKey,
+        piece: u32,
+        (want, backwards): (usize, bool),
+        out: &mut Vec<Span>,
+    ) {
         let Some(partial) = self.partials.get_mut(&piece) else {
             return;
         };
         let geometry = &self.geometry;
-        partial.take_free(who, want, |block| {
+        partial.take_free(who, want, backwards, |block| {
             out.push(geometry.block_span(piece, block))
         });
         if partial.free() == 0 {

@@ -2,6 +2,7 @@
 
 use crate::io::PeerKey;
 use core::net::SocketAddr;
+use core::ops::Range;
 
 /// Most copies of one request that can be out at once; [`crate::Config::endgame_copies`] is below it.
 pub(super) const COPIES_MAX: usize = 4;
@@ -59,17 +60,29 @@ impl Partial {
         !self.suspect || self.only.is_none_or(|only| only == who)
     }
 
-    /// Marks up to `want` free blocks as asked of `who`; calls `each` with their indices in order.
-    pub(super) fn take_free(&mut self, who: PeerKey, want: usize, mut each: impl FnMut(u32)) {
+    /// Marks up to `want` free blocks as asked of `who`, the first ones or the last ones; calls `each` with their indices in
+    /// that order.
+    pub(super) fn take_free(
+        &mut self,
+        who: PeerKey,
+        want: usize,
+        backwards: bool,
+        mut each: impl FnMut(u32),
+    ) {
         if self.suspect {
             self.only = Some(who);
         }
         self.owner.get_or_insert(who);
         let mut left = want.min(self.free as usize);
-        for (index, block) in self.blocks.iter_mut().enumerate() {
+        let last = self.blocks.len().saturating_sub(1);
+        for at in 0..=last {
             if left == 0 {
                 break;
             }
+            let index = if backwards { last - at } else { at };
+            let Some(block) = self.blocks.get_mut(index) else {
+                break;
+            };
             if block.giver.is_none() && block.asked[0].is_none() {
                 block.asked[0] = Some(who);
                 self.free -= 1;
@@ -171,6 +184,12 @@ impl Partial {
             }
         }
         Some(others)
+    }
+
+    /// Whether all of these are here.
+    pub(super) fn is_here(&self, blocks: Range<u32>) -> bool {
+        let blocks = self.blocks.get(blocks.start as usize..blocks.end as usize);
+        blocks.is_some_and(|blocks| blocks.iter().all(|block| block.giver.is_some()))
     }
 
     /// Who gave each block.

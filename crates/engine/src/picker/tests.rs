@@ -34,7 +34,7 @@ fn picker(available: &str, have: &str, random_first: u32, seed: u64) -> Picker {
 
 fn pick(picker: &mut Picker, who: u32, has: &str, want: usize) -> Vec<(u32, u32)> {
     let mut out = Vec::new();
-    picker.pick(PeerKey(who), &bits(has), true, want, &mut out);
+    picker.pick(PeerKey(who), &bits(has), (true, false), want, &mut out);
     picker.check();
     out.iter().map(|span| (span.piece, span.block())).collect()
 }
@@ -141,7 +141,7 @@ fn a_failed_piece_is_not_left_to_a_peer_that_keeps_us_waiting() {
     receive(&mut p, 1, 0, 1);
     p.piece_bad(0);
     let mut out = Vec::new();
-    p.pick(PeerKey(1), &bits("*"), false, 2, &mut out);
+    p.pick(PeerKey(1), &bits("*"), (false, false), 2, &mut out);
     assert_eq!(out, []);
     assert_eq!(pick(&mut p, 2, "*", 1), [(0, 0)]);
     assert_eq!(pick(&mut p, 3, "*", 1), []);
@@ -275,7 +275,7 @@ fn random_walks_keep_the_invariants_and_finish() {
                 0 | 1 => p.pick(
                     PeerKey(who),
                     &full,
-                    true,
+                    (true, rng.one_in(2)),
                     1 + rng.below(4) as usize,
                     &mut picked,
                 ),

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use samara_proto::metainfo::{Info, NamePolicy};
 use samara_proto::wire::{Decoder, Frame, Message, Reserved};
-use samara_proto::{Bitfield, PeerId, Span};
+use samara_proto::{Bitfield, PeerId, Sha1, Span};
 use std::sync::Arc;
 
 type Read<T> = Result<T, RecordError>;
@@ -137,7 +137,7 @@ macro_rules! wrapper {
     )*};
 }
 
-wrapper!(PeerKey, Seed, PeerId, Reserved);
+wrapper!(PeerKey, Seed, PeerId, Reserved, Sha1);
 
 impl<const N: usize> Field for [u8; N] {
     fn put(&self, out: &mut Vec<u8>) {
@@ -303,8 +303,10 @@ fields!(Config {
     peers_wanted,
     dials_max,
     upload_slots,
+    part_slots,
     upload_slots_max,
     turn_slots,
+    part_min,
     super_seed,
     optimistic_slots,
     rechoke_max,
@@ -414,4 +416,6 @@ kinds!(Input, input:
     14 => PiecesLost(pieces),
     15 => DiskFailed(text),
     16 => MakeRoom,
+    17 => PartDone { piece, from, good },
+    18 => Chained { piece, values },
 );

@@ -47,6 +47,10 @@ impl Trace {
                 self.words(4, &[u64::from(peer.0)]);
                 self.span(*span);
             }
+            Output::ServeHeld { peer, span } => {
+                self.words(11, &[u64::from(peer.0)]);
+                self.span(*span);
+            }
             Output::Keep { span } => {
                 self.word(5);
                 self.span(*span);

@@ -46,6 +46,8 @@ pub(crate) struct Reveal {
     /// Bytes of each piece that were handed to a transport.
     handed: Vec<u32>,
     left_to_give: u32,
+    /// Who was shown each piece first, while no other has it.
+    owners: Vec<Option<PeerKey>>,
     /// Pieces that were taken back from peers so far.
     returned: u64,
     views: BTreeMap<PeerKey, View>,
@@ -62,6 +64,7 @@ impl Reveal {
             shown: vec![0; pieces as usize],
             handed: vec![0; pieces as usize],
             left_to_give: pieces,
+            owners: vec![None; pieces as usize],
             returned: 0,
             views: BTreeMap::new(),
             geometry,
@@ -128,8 +131,23 @@ impl Reveal {
         }
     }
 
+    /// Pieces that the peer was given and no other has got from it yet. O(pieces).
+    pub(crate) fn unspread(&self, peer: PeerKey) -> usize {
+        let given = self.owners.iter().zip(&self.handed).enumerate();
+        given
+            .filter(|(piece, (owner, handed))| {
+                **owner == Some(peer) && **handed >= self.geometry.data_len(*piece as u32)
+            })
+            .count()
+    }
+
     /// A peer has a piece now, from us or from another.
     pub(crate) fn has(&mut self, peer: PeerKey, piece: u32) {
+        if let Some(owner) = self.owners.get_mut(piece as usize)
+            && *owner != Some(peer)
+        {
+            *owner = None;
+        }
         if let Some(view) = self.views.get_mut(&peer) {
             view.unasked -= u64::from(view.open.remove(&piece).unwrap_or(0));
         }
@@ -177,6 +195,7 @@ impl Reveal {
         self.hiding = false;
         self.fresh = Vec::new();
         self.shown = Vec::new();
+        self.owners = Vec::new();
         self.handed = Vec::new();
     }
 
@@ -201,6 +220,9 @@ impl Reveal {
                 break;
             };
             view.shown.set(piece);
+            if let Some(owner @ None) = self.owners.get_mut(piece as usize) {
+                *owner = Some(peer);
+            }
             let whole = self.geometry.data_len(piece);
             view.open.insert(piece, whole);
             if let Some(shown) = self.shown.get_mut(piece as usize) {

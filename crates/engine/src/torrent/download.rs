@@ -3,7 +3,7 @@
 use super::Torrent;
 use crate::fault::{PeerFault, Proof};
 use crate::io::{Event, Goodbye, Output, Outputs, PeerKey, Phase, PieceOutcome};
-use crate::peer::Asked;
+use crate::peer::{Asked, Peer};
 use crate::picker::Received;
 use crate::time::{Duration, Instant, time_for};
 use core::cmp::Reverse;
@@ -30,6 +30,35 @@ const SILENT: Duration = Duration::from_secs(2);
 /// When a peer that does not send will have sent: any other is faster.
 const FOREVER: Duration = Duration::from_secs(1 << 20);
 
+/// Blocks to ask `peer` for now: of pieces that it has, and of those that are coming to it.
+fn wants(peer: &Peer, in_turn: bool) -> (usize, usize) {
+    let size = if peer.snubbing {
+        1
+    } else {
+        peer.pipeline.size()
+    };
+    let fresh = in_turn && peer.turn.fresh;
+    // What is left of an earlier turn is on its way.
+    let waiting = if fresh {
+        peer.turn.asked
+    } else {
+        peer.asked.len()
+    };
+    if fresh && waiting > 0 {
+        return (0, 0);
+    }
+    if peer.coming.is_empty() {
+        return (size.saturating_sub(waiting), 0);
+    }
+    // Blocks that are still to come to the peer itself keep nobody from asking for others. What was asked for as it was coming
+    // counts as any other once it is whole: without a bound for both together old requests would pile up.
+    let late = |asked: &&Asked| peer.coming.contains_key(&asked.span.piece);
+    let late = peer.asked.iter().filter(late).count();
+    let most = (size * 2).saturating_sub(waiting);
+    let whole = size.saturating_sub(waiting.saturating_sub(late));
+    (whole, size.saturating_sub(late).min(most))
+}
+
 impl Torrent {
     /// Asks a peer for as much as it should have waiting.
     pub(super) fn fill(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
@@ -39,28 +68,15 @@ impl Torrent {
         let Some(peer) = self.peers.get(&key) else {
             return;
         };
-        let size = if peer.snubbing {
-            1
-        } else {
-            peer.pipeline.size()
-        };
         let in_turn = peer.turn.takes && !peer.snubbing && !peer.choking_us;
-        let waiting = if in_turn && peer.turn.fresh {
-            // What is left of an earlier turn is on its way.
-            peer.turn.asked
-        } else {
-            peer.asked.len()
-        };
-        let want = if in_turn && peer.turn.fresh && waiting > 0 {
-            0
-        } else {
-            size.saturating_sub(waiting)
-        };
-        if want == 0 || peer.useful == 0 || peer.paused {
+        let (want, want_late) = wants(peer, in_turn);
+        let split = self.split_pieces(peer);
+        if want + want_late == 0 || peer.useful == 0 || peer.paused {
             return;
         }
         // What failed before is for one peer alone, and for one that delivers, if there is any.
         let steady = !peer.snubbing || !self.anybody_delivers();
+        let backwards = self.asks_from_the_end(key);
         let mut spans = core::mem::take(&mut self.scratch);
         if peer.choking_us {
             self.picker
@@ -68,8 +84,14 @@ impl Torrent {
         } else {
             if in_turn {
                 self.picker.pick_whole(key, &peer.has, steady, &mut spans);
+            } else if let Some((whole, coming)) = &split {
+                self.picker
+                    .pick(key, coming, (steady, backwards), want_late, &mut spans);
+                self.picker
+                    .pick(key, whole, (steady, backwards), want, &mut spans);
             } else {
-                self.picker.pick(key, &peer.has, steady, want, &mut spans);
+                self.picker
+                    .pick(key, &peer.has, (steady, backwards), want, &mut spans);
             }
             if peer.snubbing {
                 // It is tried, and keeps nobody off who delivers.
@@ -115,6 +137,12 @@ impl Torrent {
                 late.extend(holder.asked.iter().map(|asked| (FOREVER, asked.span)));
                 continue;
             }
+            // What is still to come to the holder itself is not going by its rate.
+            let late_too = holder.asked.iter().filter(|asked| {
+                holder.coming.contains_key(&asked.span.piece)
+                    && !peer.coming.contains_key(&asked.span.piece)
+            });
+            late.extend(late_too.map(|asked| (FOREVER, asked.span)));
             let rate = holder.pipeline.rate();
             let silent = now.since(holder.waiting_since);
             if silent > SILENT || rate == 0 && silent > PATIENCE {
@@ -139,7 +167,7 @@ impl Torrent {
                 break;
             }
             let asked = peer.asked.iter().any(|asked| asked.span == span) || spans.contains(&span);
-            if asked || !peer.has.get(span.piece) {
+            if asked || self.could_wait_for_us(peer, span.piece) || !peer.has.get(span.piece) {
                 continue;
             }
             let copied = self.picker.copy(key, &peer.has, span)
@@ -278,7 +306,9 @@ impl Torrent {
                 for other in cancel {
                     self.cancel(now, other, span, out);
                 }
+                self.check_part(span.piece, out);
                 if piece_complete {
+                    self.parts.whole(span.piece);
                     let digests = self.blame.remembers(span.piece);
                     out.push(Output::Verify {
                         piece: span.piece,
@@ -314,6 +344,7 @@ impl Torrent {
             PieceOutcome::Bad(digests) => self.on_piece_bad(now, piece, &digests, out),
             PieceOutcome::Disk(text) => {
                 self.picker.piece_lost(piece);
+                self.drop_parts(now, piece, out);
                 self.give_up(now, Event::DiskFailed(text), out);
             }
         }
@@ -337,6 +368,7 @@ impl Torrent {
             }
         }
         self.spread(now, piece);
+        self.parts_are_whole(now, piece, out);
         for (addr, proof) in guilty {
             self.ban(now, addr, (PeerFault::CorruptBlock, proof), out);
         }
@@ -347,6 +379,7 @@ impl Torrent {
 
     fn on_piece_bad(&mut self, now: Instant, piece: u32, digests: &[u64], out: &mut Outputs) {
         let givers = self.picker.piece_bad(piece);
+        self.drop_parts(now, piece, out);
         self.totals.rejected += u64::from(self.geometry.data_len(piece));
         let peers: BTreeSet<SocketAddr> = givers.iter().flatten().copied().collect();
         let event = Event::PieceRejected {

@@ -5,7 +5,7 @@ use crate::fault::{PeerFault, Proof};
 use crate::io::{Goodbye, Outputs, PeerKey, Phase};
 use crate::time::Instant;
 use bytes::Bytes;
-use samara_proto::wire::{ExtendedHandshake, Message, MetadataMessage, UT_METADATA_ID};
+use samara_proto::wire::{ExtendedHandshake, Message, MetadataMessage, PARTS_ID, UT_METADATA_ID};
 use samara_proto::{BLOCK, Bitfield, Span};
 
 /// Allowed-fast pieces remembered a peer; BEP 6 suggests ten.
@@ -84,7 +84,8 @@ impl Torrent {
             Err(fault) => return self.on_fault(now, key, fault, out),
         };
         if peer.told_pieces {
-            let lost = peer.has.iter().find(|&piece| !bits.get(piece));
+            let is_lost = |piece: &u32| !bits.get(*piece) && !peer.coming.contains_key(piece);
+            let lost = peer.has.iter().find(is_lost);
             if let Some(piece) = lost
                 && peer.told_whole
             {
@@ -128,18 +129,21 @@ impl Torrent {
             return;
         };
         peer.told_pieces = true;
-        if !peer.has.set(piece) {
+        let came = peer.coming.remove(&piece).is_some();
+        if !peer.has.set(piece) && !came {
             return;
         }
-        peer.useful += u32::from(lacks);
         if lacks && self.picker.is_open(piece) {
             peer.turn.passed = false;
         } else if peer.turn.takes && !peer.am_interested {
             peer.turn.passed = true;
         }
-        self.picker.peer_has(piece);
+        if !came {
+            peer.useful += u32::from(lacks);
+            self.picker.peer_has(piece);
+        }
         self.reveal.has(key, piece);
-        if self.reveal.is_hiding() && self.turn_is_spent(key) && !self.turn_is_over(key) {
+        if self.reveal.is_hiding() && self.turn_is_spent(key) && !self.turn_is_over(now, key) {
             // The piece came from another.
             self.rechoke_soon(now);
         }
@@ -148,7 +152,7 @@ impl Torrent {
     }
 
     /// The peer has more than before.
-    fn after_news(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
+    pub(super) fn after_news(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
         let Some(peer) = self.peers.get(&key) else {
             return;
         };
@@ -277,10 +281,13 @@ impl Torrent {
                 let Some(hello) = ExtendedHandshake::decode(payload) else {
                     return self.on_fault(now, key, PeerFault::BadExtension, out);
                 };
+                let parts = self.understands_parts();
                 let Some(peer) = self.peers.get_mut(&key) else {
                     return;
                 };
                 peer.ut_metadata = hello.ut_metadata;
+                // What is not coming is rejected: both need BEP 6 for it.
+                peer.parts = hello.parts.filter(|_| parts && peer.reserved.fast());
                 if let Some(queue) = hello.request_queue {
                     peer.pipeline.limit(queue as usize);
                 }
@@ -292,6 +299,7 @@ impl Torrent {
                 }
             }
             UT_METADATA_ID => self.on_metadata(now, key, payload, out),
+            PARTS_ID => self.on_parts(now, key, payload, out),
             _ => self.on_fault(now, key, PeerFault::BadExtension, out),
         }
     }

@@ -11,6 +11,7 @@
 //! | `upload` | requests of others, choking |
 //! | `turns` | whose turn it is to ask |
 //! | `uplink` | in what order requests are served |
+//! | `parts` | pieces that are passed on before they are whole |
 //! | `news` | who is told of a new piece, and when |
 //! | `swarm` | trackers, the goal of seeding, leaving |
 //! | `status` | deadlines and numbers for people |
@@ -20,6 +21,7 @@ mod check;
 mod download;
 mod messages;
 mod news;
+mod parts;
 mod peers;
 mod status;
 mod swarm;
@@ -43,6 +45,7 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
 use news::News;
+use parts::Parts;
 use samara_proto::{Geometry, PeerId, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -141,6 +144,7 @@ pub struct Torrent {
     pace: Pace,
     turn_rng: Rng,
     news: News,
+    parts: Parts,
     scratch: Vec<Span>,
     /// Checks of files that were overtaken by a loss of pieces: their answers are still to come.
     overtaken: u32,
@@ -202,6 +206,7 @@ impl Torrent {
             pace: Pace::new(),
             turn_rng: Rng::new(seed, "turns"),
             news: News::new(),
+            parts: Parts::default(),
             scratch: Vec::new(),
             overtaken: 0,
             told_complete: spec.files_checked && spec.have.is_full(),
@@ -240,6 +245,10 @@ impl Torrent {
             Input::Served { peer, bytes } => self.on_served(now, peer, bytes, out),
             Input::ServeFailed { peer, span } => self.on_serve_failed(now, peer, span, out),
             Input::PieceDone { piece, outcome } => self.on_piece_done(now, piece, outcome, out),
+            Input::PartDone { piece, from, good } => {
+                self.on_part_done(now, piece, from, good, out);
+            }
+            Input::Chained { piece, values } => self.on_chained(now, piece, values, out),
             Input::FilesChecked(outcome) => self.on_files_checked(now, outcome, out),
             Input::PiecesLost(pieces) => self.on_pieces_lost(now, &pieces, out),
             Input::DiskFailed(text) => self.give_up(now, Event::DiskFailed(text), out),
@@ -256,6 +265,7 @@ impl Torrent {
 
     fn begin(&mut self, now: Instant, out: &mut Outputs) {
         self.begun = true;
+        self.choker.set_least(self.least_slots());
         if !self.picker.have().is_full() {
             return;
         }

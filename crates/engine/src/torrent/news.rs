@@ -10,7 +10,7 @@ use super::Torrent;
 use crate::io::{Output, Outputs, PeerKey};
 use crate::peer::Peer;
 use crate::time::Instant;
-use samara_proto::wire::Message;
+use samara_proto::wire::{Message, PartsMessage};
 use std::collections::BTreeMap;
 
 /// What one peer has not been told.
@@ -47,7 +47,10 @@ impl News {
             pieces: Vec::new(),
             due,
         });
-        untold.pieces.push(piece);
+        // What was to be told as coming may be here by now.
+        if untold.pieces.last() != Some(&piece) {
+            untold.pieces.push(piece);
+        }
         untold.due = untold.due.min(due);
         self.due = self.due.min(due);
     }
@@ -141,7 +144,10 @@ impl Torrent {
         }
         let mut told = Vec::new();
         for output in out.iter().skip(from) {
-            if let Output::Send { peer, .. } | Output::Serve { peer, .. } = output {
+            if let Output::Send { peer, .. }
+            | Output::Serve { peer, .. }
+            | Output::ServeHeld { peer, .. } = output
+            {
                 told.extend(self.news.take(*peer));
             }
         }
@@ -150,7 +156,14 @@ impl Torrent {
         }
         for (key, pieces) in told {
             for piece in pieces {
-                self.send(now, key, Message::Have(piece), out);
+                if self.picker.have().get(piece) {
+                    self.send(now, key, Message::Have(piece), out);
+                } else if self.parts.is_coming(piece)
+                    && let Some(id) = self.peers.get(&key).and_then(|peer| peer.parts)
+                {
+                    let payload = PartsMessage::Coming { piece }.encode();
+                    self.send(now, key, Message::Extended { id, payload }, out);
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use core::cmp::Reverse;
 use core::net::SocketAddr;
 use samara_proto::PeerId;
-use samara_proto::wire::{ExtendedHandshake, Message, Reserved, UT_METADATA_ID};
+use samara_proto::wire::{ExtendedHandshake, Message, PARTS_ID, Reserved, UT_METADATA_ID};
 
 /// Pause before a peer that did something wrong is dialled again.
 const FAULT_PAUSE: Duration = Duration::from_secs(120);
@@ -179,6 +179,7 @@ impl Torrent {
             let raw = self.spec.info.raw.len();
             let hello = ExtendedHandshake {
                 ut_metadata: (raw > 0).then_some(UT_METADATA_ID),
+                parts: self.understands_parts().then_some(PARTS_ID),
                 metadata_size: (raw > 0).then_some(raw as u64),
                 client: Some(concat!("Samara ", env!("CARGO_PKG_VERSION")).to_owned()),
                 port: (self.spec.listen_port != 0).then_some(self.spec.listen_port),
@@ -210,17 +211,25 @@ impl Torrent {
         let hiding = self.reveal.is_hiding();
         let lacking = self.peers.values().filter(|peer| !peer.is_seed()).count();
         let contended = hiding && lacking > self.choker.slots();
-        if hiding && peer.choked || contended && peer.shown_in_turn {
+        let turn = self.hiding_turn(now);
+        if hiding && peer.choked || contended && peer.shown_in_turn >= turn {
             // What it is shown and cannot ask for, nobody gets.
             return;
         }
         // Half a piece, or what the peer takes in a quarter of a second; while others wait for their
         // turn, one piece a turn.
         let half = u64::from(self.geometry.piece_length() / 2).max(peer.to_it.recent(now) / 4);
-        let ahead = if contended { 1 } else { half };
+        let ahead = if contended {
+            (peer.to_it.recent(now) / 4).clamp(1, turn - peer.shown_in_turn)
+        } else {
+            half
+        };
         let show = self.reveal.next(key, &peer.has, ahead);
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.shown_in_turn |= !show.is_empty();
+            let shown = show
+                .iter()
+                .map(|piece| u64::from(self.geometry.data_len(*piece)));
+            peer.shown_in_turn += shown.sum::<u64>();
         }
         for piece in show {
             self.send(now, key, Message::Have(piece), out);
@@ -306,6 +315,7 @@ impl Torrent {
         self.choker.forget(key);
         self.reveal.gone(key);
         self.news.gone(key);
+        self.parts.gone(key);
         if let Some(listens) = peer.listens {
             self.candidates.gone(now, listens, pause, peer.is_seed());
         }
@@ -421,6 +431,7 @@ impl Torrent {
             self.shed_useless(now, out);
         }
         self.dial(now, out);
+        self.look_after_parts(now, out);
         self.look_after_what_is_shown(now, out);
         self.look_after_the_swarm(now, out);
     }

@@ -146,7 +146,7 @@ impl Torrent {
         if chosen {
             peer.unchoked_at = Some(now);
             peer.given_in_turn = 0;
-            peer.shown_in_turn = false;
+            peer.shown_in_turn = 0;
             self.begin_turns(now, out);
         } else {
             self.end_turn(now, key, out);

@@ -20,6 +20,9 @@ const SHARE: u64 = 16;
 /// ... and at least this many bytes: six blocks.
 const SHARE_MIN: u64 = 96 << 10;
 
+/// A peer that passes pieces on by parts has this much in its turn: the sooner it has a part the sooner others have it.
+const PART_TURN: u64 = 32 << 10;
+
 /// Longest turn; a piece takes 0.8 s at 5 Mbit/s. A peer that takes longer is slow itself, and must not hold up the line.
 const TURN_MAX: Duration = Duration::from_secs(1);
 
@@ -140,6 +143,7 @@ impl Torrent {
 
     /// Hands at least one block to the transport if its window allows that, and as many more as fit into `room`.
     fn serve_turn(&mut self, now: Instant, key: PeerKey, room: u64, out: &mut Outputs) -> Turn {
+        let have = self.picker.have();
         let Some(peer) = self.peers.get_mut(&key) else {
             return Turn::Done;
         };
@@ -149,12 +153,16 @@ impl Torrent {
             Some(rate) if peer.turn.takes => (rate / 8).max(self.config.serve_window_min),
             _ => peer.serve_window(&self.config, now),
         };
-        let whole = u64::from(self.geometry.piece_length());
+        let mut whole = u64::from(self.geometry.piece_length());
+        if peer.parts.is_some() {
+            whole = whole.min(PART_TURN);
+        }
         let mut handed = 0;
         while peer.serving < window
             && handed < room
             && peer.turn_bytes < whole
-            && let Some(span) = peer.requests.pop_front()
+            && let Some(at) = self.parts.first_ready(have, &peer.requests)
+            && let Some(span) = peer.requests.remove(at)
         {
             let bytes = u64::from(span.length);
             if peer.turn_bytes == 0 {
@@ -168,7 +176,11 @@ impl Torrent {
             peer.serving += bytes;
             handed += bytes;
             peer.said = now;
-            out.push(Output::Serve { peer: key, span });
+            out.push(if have.get(span.piece) {
+                Output::Serve { peer: key, span }
+            } else {
+                Output::ServeHeld { peer: key, span }
+            });
             self.reveal.handed(span.piece, span.length);
         }
         if self.uplink.under_way == 0 {
@@ -180,7 +192,8 @@ impl Torrent {
         if over {
             peer.turn_bytes = 0;
         }
-        if peer.requests.is_empty() {
+        if self.parts.first_ready(have, &peer.requests).is_none() {
+            // Nothing waits, or all of it for something that is still to come.
             peer.in_line = false;
             Turn::Done
         } else if over {

@@ -17,11 +17,16 @@ impl Torrent {
         if !self.geometry.contains(span) || span.length > MAX_BLOCK {
             return self.on_fault(now, key, PeerFault::BadRequest, out);
         }
+        let parts = self
+            .peers
+            .get(&key)
+            .is_some_and(|peer| peer.parts.is_some());
         let have = self.picker.have().get(span.piece);
-        if !have && !self.withdrew {
+        if !have && !self.withdrew && !parts {
             return self.on_fault(now, key, PeerFault::RequestForMissing, out);
         }
-        let may = have && self.may_ask(now, key, u64::from(span.length), out);
+        let ours = have || parts && self.parts.is_coming(span.piece);
+        let may = ours && self.may_ask(now, key, u64::from(span.length), out);
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
@@ -39,6 +44,7 @@ impl Torrent {
             self.reveal.asked(key, span.piece, span.length);
             self.show(now, key, out);
         }
+        self.offer_chain(now, key, span.piece, out);
         self.line_up(now, key);
         self.pump(now, out);
     }
@@ -57,6 +63,7 @@ impl Torrent {
     }
 
     pub(super) fn on_served(&mut self, now: Instant, key: PeerKey, bytes: u64, out: &mut Outputs) {
+        let turn = self.hiding_turn(now);
         self.totals.uploaded += bytes;
         self.up.add(now, bytes);
         if let Some(peer) = self.peers.get_mut(&key) {
@@ -64,7 +71,6 @@ impl Torrent {
             peer.serving = peer.serving.saturating_sub(bytes);
             peer.served_at = now;
             peer.to_it.add(now, bytes);
-            let turn = u64::from(self.geometry.piece_length());
             let ends = peer.given_in_turn < turn && peer.given_in_turn + bytes >= turn;
             peer.given += bytes;
             peer.given_in_turn += bytes;
@@ -138,6 +144,13 @@ impl Torrent {
         slots < self.choker.slots() && all < self.choker.turn_slots()
     }
 
+    /// Bytes that a peer gets in its turn while pieces are shown one by one: a piece, or what its part of the uplink carries in half a
+    /// second. A turn costs a round trip, in which a fast uplink would have sent a whole piece.
+    pub(super) fn hiding_turn(&self, now: Instant) -> u64 {
+        let slot = self.up.recent(now) / self.choker.slots().max(1) as u64;
+        u64::from(self.geometry.piece_length()).max(slot / 2)
+    }
+
     pub(super) fn rechoke_soon(&mut self, now: Instant) {
         self.next_rechoke = self.next_rechoke.min(now + SOON);
     }
@@ -160,6 +173,7 @@ impl Torrent {
         let period = self.rechoke_period(now);
         self.next_rechoke = now + period;
         let hiding = self.reveal.is_hiding();
+        self.choker.set_least(self.least_slots());
         let mut served = 0;
         let mut waiting = 0;
         let standings: Vec<Standing> = self
@@ -183,6 +197,11 @@ impl Torrent {
                     unchoked_at: peer.unchoked_at,
                     waiting: waits,
                     came: peer.came,
+                    unspread: if hiding {
+                        self.reveal.unspread(*key)
+                    } else {
+                        0
+                    },
                     given: peer.given,
                     given_in_turn: if hiding && self.turn_is_spent(*key) {
                         u64::MAX
@@ -197,7 +216,7 @@ impl Torrent {
             // seed tell whether its uplink is full.
             self.choker.adapt(served, waiting);
         }
-        let turn = u64::from(self.geometry.piece_length());
+        let turn = self.hiding_turn(now);
         let chosen = if self.phase == Phase::Downloading {
             self.choker.leech_round(now, period, &standings)
         } else if hiding {
@@ -228,13 +247,13 @@ impl Torrent {
     pub(super) fn turn_is_spent(&self, key: PeerKey) -> bool {
         self.peers.get(&key).is_some_and(|peer| {
             let idle = peer.requests.is_empty() && peer.serving == 0;
-            peer.shown_in_turn && idle && !self.reveal.is_waiting_for(key)
+            peer.shown_in_turn > 0 && idle && !self.reveal.is_waiting_for(key)
         })
     }
 
     /// Whether the peer has had a piece's worth of bytes since its turn began.
-    pub(super) fn turn_is_over(&self, key: PeerKey) -> bool {
-        let turn = u64::from(self.geometry.piece_length());
+    pub(super) fn turn_is_over(&self, now: Instant, key: PeerKey) -> bool {
+        let turn = self.hiding_turn(now);
         let peer = self.peers.get(&key);
         peer.is_some_and(|peer| peer.given_in_turn >= turn)
     }
@@ -245,7 +264,7 @@ impl Torrent {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.unchoked_at = Some(now);
             peer.given_in_turn = 0;
-            peer.shown_in_turn = false;
+            peer.shown_in_turn = 0;
             if !peer.choked {
                 peer.turn.granted_at = Some(now);
             }

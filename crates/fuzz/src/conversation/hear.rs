@@ -5,9 +5,10 @@ use arbitrary::{Result, Unstructured};
 use bytes::{Bytes, BytesMut};
 use samara_engine::{Answer, Duration, FilesOutcome, Input, PeerKey, PieceOutcome};
 use samara_proto::wire::{
-    Decoder, ExtendedHandshake, Frame, HashRange, MAX_BLOCK, Message, MetadataMessage, Reserved,
+    Decoder, ExtendedHandshake, Frame, HashRange, MAX_BLOCK, Message, MetadataMessage, PARTS_ID,
+    PartsMessage, Reserved,
 };
-use samara_proto::{BLOCK, Bitfield, PeerId, Sha256, Span};
+use samara_proto::{BLOCK, Bitfield, PeerId, Sha1, Sha256, Span};
 use std::net::SocketAddr;
 
 /// Few addresses, so that they meet: public, private, and ones that are none.
@@ -52,7 +53,10 @@ impl World {
                     self.say(Input::PeerDown { peer });
                 }
             }
-            7 | 8 => self.answer_engine(u)?,
+            7 | 8 => {
+                self.answer_engine(u)?;
+                self.answer_parts(kind >= 224);
+            }
             9 => {
                 let addrs = addresses(u)?;
                 self.say(Input::Candidates(addrs));
@@ -203,6 +207,14 @@ impl World {
                     let bits = Bitfield::from_wire(bits, pieces);
                     wire.claims.extend(bits.iter().flat_map(Bitfield::iter));
                 }
+                Message::Extended {
+                    id: PARTS_ID,
+                    payload,
+                } => {
+                    if let Some(PartsMessage::Coming { piece }) = PartsMessage::decode(payload) {
+                        wire.claims.insert(piece);
+                    }
+                }
                 Message::HaveAll => wire.claims.extend(0..pieces),
                 Message::AllowedFast(piece) => {
                     wire.allowed.insert(*piece);
@@ -274,8 +286,30 @@ impl World {
             17 => Message::Reject(self.span(u)?),
             18 => Message::AllowedFast(self.piece(u)?),
             19 => Message::Suggest(self.piece(u)?),
+            20 | 21 => self.parts_message(u)?,
             _ => extended(u)?,
         })
+    }
+
+    fn parts_message(&self, u: &mut Unstructured<'_>) -> Result<Message> {
+        let piece = self.piece(u)?;
+        let message = match u.arbitrary::<u8>()? % 4 {
+            0 => PartsMessage::Gone { piece },
+            1 => PartsMessage::Coming { piece },
+            _ => {
+                let step = 2 * BLOCK;
+                let blocks = (piece < self.geometry.pieces()).then(|| self.geometry.blocks(piece));
+                let count = blocks.unwrap_or(3).div_ceil(2) - u32::from(u.arbitrary::<u8>()? < 240);
+                PartsMessage::Chain {
+                    piece,
+                    step,
+                    values: vec![Sha1([2; 20]); count as usize],
+                }
+            }
+        };
+        let payload = message.encode();
+        let id = PARTS_ID;
+        Ok(Message::Extended { id, payload })
     }
 }
 
@@ -290,6 +324,7 @@ fn extended(u: &mut Unstructured<'_>) -> Result<Message> {
         1 => {
             let hello = ExtendedHandshake {
                 ut_metadata: Some(u.arbitrary()?),
+                parts: Some(u.arbitrary()?),
                 metadata_size: Some(u64::from(u.arbitrary::<u32>()?)),
                 port: Some(u.arbitrary()?),
                 request_queue: Some(u.arbitrary()?),

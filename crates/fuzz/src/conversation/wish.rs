@@ -3,7 +3,7 @@
 use super::{HONEST, Wire, World};
 use samara_engine::{Event, Output, PeerKey};
 use samara_proto::wire::Message;
-use samara_proto::{Bitfield, Span};
+use samara_proto::{BLOCK, Bitfield, Span};
 
 impl World {
     fn live(&mut self, peer: PeerKey, what: &str) -> &mut Wire {
@@ -28,6 +28,27 @@ impl World {
                 wire.wants
                     .swap_remove(at.expect("serves what was asked for"));
                 wire.serving += u64::from(span.length);
+            }
+            Output::ServeHeld { peer, span } => {
+                let held = self.held.get(&span.piece);
+                assert!(held.is_some_and(|held| held.contains(&span.block())));
+                let wire = self.live(peer, "a block that is held");
+                let at = wire.wants.iter().position(|wanted| *wanted == span);
+                wire.wants
+                    .swap_remove(at.expect("serves what was asked for"));
+                wire.serving += u64::from(span.length);
+            }
+            Output::CheckPart {
+                piece, from, to, ..
+            } => {
+                let held = self.held.get(&piece).expect("something is held");
+                let mut blocks = from / BLOCK..to.div_ceil(BLOCK);
+                assert!(from < to && blocks.all(|block| held.contains(&block)));
+                self.parts.push((piece, from, to));
+            }
+            Output::Chain { piece, step } => {
+                assert!(self.have.get(piece) && step < self.geometry.data_len(piece));
+                self.chains.push((piece, step));
             }
             Output::Keep { span } => self.keep(span),
             Output::Verify { piece, .. } => {

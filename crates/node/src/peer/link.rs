@@ -6,7 +6,7 @@ use super::writer::{self, Item, Outbox};
 use crate::limits::Throttle;
 use crate::session::Place;
 use crate::torrent::Fact;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use samara_disk::store::Store;
 use samara_engine::PeerKey;
 use samara_proto::Span;
@@ -95,6 +95,11 @@ impl Link {
     /// Adds a block to this turn's parcel. The engine bounds them by its serve window.
     pub(crate) fn serve(&mut self, span: Span) {
         self.turn.push(Item::Block(span));
+    }
+
+    /// The same for a block that is in memory.
+    pub(crate) fn serve_held(&mut self, span: Span, payload: Bytes) {
+        self.turn.push(Item::Held(span, payload));
     }
 
     /// Whether this turn has anything for the peer.

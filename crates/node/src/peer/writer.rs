@@ -5,10 +5,11 @@ use super::source::{self, Outgoing};
 use crate::limits::Throttle;
 use crate::session::socket::Unsent;
 use crate::torrent::Fact;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use samara_disk::store::Store;
 use samara_engine::{Input, PeerKey};
 use samara_proto::Span;
+use samara_proto::wire::block_header;
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
@@ -30,6 +31,8 @@ pub(crate) enum Item {
     Control(BytesMut),
     /// A block, to be sent from disk.
     Block(Span),
+    /// A block of a piece that is not whole yet.
+    Held(Span, Bytes),
 }
 
 /// Where parcels are put for the writer.
@@ -74,7 +77,7 @@ pub(crate) fn channel() -> (Outbox, Inbox) {
 fn control_bytes(parcel: &[Item]) -> usize {
     let weigh = |item: &Item| match item {
         Item::Control(bytes) => bytes.len(),
-        Item::Block(_) => 0,
+        Item::Block(_) | Item::Held(..) => 0,
     };
     parcel.iter().map(weigh).sum()
 }
@@ -170,6 +173,11 @@ impl Writer<'_> {
                     Item::Control(bytes) => {
                         self.out.push(&bytes);
                         inbox.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+                    }
+                    Item::Held(span, payload) => {
+                        self.out.push(&block_header(span));
+                        self.out.push(&payload);
+                        self.payload += u64::from(span.length);
                     }
                     Item::Block(span) => {
                         self.add_run(&gather_run(span, &mut items)).await;

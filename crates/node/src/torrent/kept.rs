@@ -23,6 +23,16 @@ impl Kept {
         }
     }
 
+    /// Blocks `from` up to `to` of a piece; none if one of them is not here.
+    pub(crate) fn blocks(&self, piece: u32, from: u32, to: u32) -> &[Bytes] {
+        let blocks = self.pieces.get(&piece).map_or(&[][..], Vec::as_slice);
+        let blocks = blocks.get(from as usize..to as usize).unwrap_or_default();
+        if blocks.iter().any(Bytes::is_empty) {
+            return &[];
+        }
+        blocks
+    }
+
     /// All blocks of a piece in order. A block that was never kept is empty, and the piece then fails
     /// its checksum.
     pub(crate) fn take(&mut self, piece: u32) -> Vec<Bytes> {

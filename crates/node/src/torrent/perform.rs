@@ -5,12 +5,14 @@ use super::{Fact, TorrentEvent};
 use crate::error::NodeError;
 use crate::session::shake::{self, Ours};
 use crate::workers::Job;
-use samara_disk::check::{CheckError, Control, Outcome as FileOutcome, check_files, verify_some};
+use samara_disk::check::{
+    CheckError, Control, Outcome as FileOutcome, chain_of, check_files, part_ok, verify_some,
+};
 use samara_disk::store::Store;
 use samara_engine::{
     Announce, Answer, Event, FilesOutcome, Input, Output, PeerFault, PeerKey, Proof, TrackerKey,
 };
-use samara_proto::{Bitfield, InfoHash, Span};
+use samara_proto::{BLOCK, Bitfield, InfoHash, Span};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +31,22 @@ impl Driver {
                 self.with_parcel(peer, |link| link.send(&message));
             }
             Output::Serve { peer, span } => self.with_parcel(peer, |link| link.serve(span)),
+            Output::ServeHeld { peer, span } => self.serve_held(peer, span),
+            Output::CheckPart {
+                piece,
+                from,
+                to,
+                before,
+                after,
+            } => {
+                // On this thread: parts are short, and come no faster than 25 MB/s.
+                let blocks = self.kept.blocks(piece, from / BLOCK, to.div_ceil(BLOCK));
+                let info = &self.setting.shared.info;
+                let good = !blocks.is_empty() && part_ok(info, piece, blocks, before, after);
+                self.follow_ups
+                    .push_back(Input::PartDone { piece, from, good });
+            }
+            Output::Chain { piece, step } => self.compute_chain(piece, step),
             Output::Keep { span } => self.keep(span),
             Output::Verify { piece, digests } => {
                 let job = Job {
@@ -51,6 +69,41 @@ impl Driver {
             Output::Event(event) => self.tell(event),
             Output::Stopped => self.stopped = true,
         }
+    }
+
+    fn serve_held(&mut self, peer: PeerKey, span: Span) {
+        let at = span.block();
+        match self.kept.blocks(span.piece, at, at + 1) {
+            [block] => {
+                let block = block.clone();
+                self.with_parcel(peer, |link| link.serve_held(span, block));
+            }
+            _ => {
+                tracing::error!(?span, "asked to serve what is not held");
+                self.follow_ups.push_back(Input::ServeFailed { peer, span });
+            }
+        }
+    }
+
+    /// Reads a piece for its chaining values, on a thread of its own.
+    fn compute_chain(&mut self, piece: u32, step: u32) {
+        let store = Arc::clone(&self.store);
+        let facts = self.setting.shared.facts.clone();
+        self.errands.spawn(async move {
+            let reading = tokio::task::spawn_blocking(move || chain_of(&store, piece, step));
+            let values = match reading.await {
+                Ok(Ok(values)) => values,
+                Ok(Err(error)) => {
+                    tracing::debug!(piece, %error, "no chain");
+                    Vec::new()
+                }
+                Err(error) => {
+                    tracing::error!(piece, %error, "no chain");
+                    Vec::new()
+                }
+            };
+            let _ = facts.send(Fact::Say(Input::Chained { piece, values }));
+        });
     }
 
     fn with_parcel(&mut self, peer: PeerKey, fill: impl FnOnce(&mut crate::peer::Link)) {

@@ -1,5 +1,6 @@
 //! The extension handshake (BEP 10) and metadata exchange (BEP 9).
 
+use super::parts::PARTS;
 use crate::bencode::{Encoder, parse_prefix};
 use bytes::Bytes;
 
@@ -15,6 +16,8 @@ pub const UT_METADATA_ID: u8 = 2;
 pub struct ExtendedHandshake {
     /// Number under which the sender wants metadata messages; 0 or absent: it does not.
     pub ut_metadata: Option<u8>,
+    /// Number under which the sender wants messages about parts of pieces; 0 or absent: it does not.
+    pub parts: Option<u8>,
     /// Size of the info dictionary in bytes.
     pub metadata_size: Option<u64>,
     /// Name and version of the client.
@@ -37,6 +40,9 @@ impl ExtendedHandshake {
         let mut e = Encoder::new();
         e.dict(|d| {
             d.key("m").dict(|m| {
+                if let Some(id) = self.parts {
+                    m.key(PARTS).int(i64::from(id));
+                }
                 if let Some(id) = self.ut_metadata {
                     m.key(UT_METADATA).int(i64::from(id));
                 }
@@ -69,15 +75,16 @@ impl ExtendedHandshake {
         let (value, _) = parse_prefix(payload).ok()?;
         let dict = value.as_dict()?;
         let number = |key: &str| dict.int(key).and_then(|int| u64::try_from(int).ok());
+        let message = |name: &str| {
+            let id = dict.dict("m")?.int(name)?;
+            u8::try_from(id).ok().filter(|id| *id != 0)
+        };
         let client = dict
             .bytes("v")
             .map(|v| String::from_utf8_lossy(v).chars().take(64).collect());
         Some(Self {
-            ut_metadata: dict
-                .dict("m")
-                .and_then(|m| m.int(UT_METADATA))
-                .and_then(|id| u8::try_from(id).ok())
-                .filter(|id| *id != 0),
+            ut_metadata: message(UT_METADATA),
+            parts: message(PARTS),
             metadata_size: number("metadata_size"),
             client,
             port: number("p")
@@ -158,12 +165,14 @@ impl MetadataMessage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts::PARTS_ID;
     use super::*;
 
     #[test]
     fn handshake_round_trip() {
         let sent = ExtendedHandshake {
             ut_metadata: Some(UT_METADATA_ID),
+            parts: Some(PARTS_ID),
             metadata_size: Some(1234),
             client: Some("Samara 0.1".into()),
             port: Some(6881),

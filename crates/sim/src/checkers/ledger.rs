@@ -3,7 +3,7 @@
 
 use super::{Seen, Stage};
 use crate::net::FlowId;
-use samara_proto::wire::Message;
+use samara_proto::wire::{Message, PARTS_ID, PartsMessage};
 use samara_proto::{Bitfield, Span};
 use std::collections::VecDeque;
 
@@ -150,6 +150,18 @@ impl Ledger {
             Message::Bitfield(bits) => {
                 line.have = Bitfield::from_wire(bits, pieces).unwrap_or(Bitfield::empty(pieces));
             }
+            Message::Extended {
+                id: PARTS_ID,
+                payload,
+            } => match PartsMessage::decode(payload) {
+                Some(PartsMessage::Coming { piece }) => {
+                    line.have.set(piece);
+                }
+                Some(PartsMessage::Gone { piece }) => {
+                    line.have.clear(piece);
+                }
+                _ => {}
+            },
             Message::HaveAll => line.have = Bitfield::full(pieces),
             Message::AllowedFast(piece) => line.fast.push(*piece),
             Message::Request(span) => line.due.push_back((*span, false)),

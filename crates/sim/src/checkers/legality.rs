@@ -3,8 +3,9 @@
 use super::{Cast, Checker, Complaints, Ledger, Line, Seen, Stage, Sums, begins_with};
 use crate::net::FlowId;
 use samara_engine::{Instant, Output};
-use samara_proto::wire::Message;
+use samara_proto::wire::{Message, PARTS_ID, PartsMessage};
 use samara_proto::{BLOCK, Bitfield, Geometry, Span};
+use std::collections::BTreeMap;
 
 /// Requests that may wait at one peer, whatever it says: the largest `reqq` in use.
 const WAITING_MAX: usize = 2_000;
@@ -16,6 +17,8 @@ pub struct Legality {
     hosts: Vec<Cast>,
     /// What each host has verified.
     have: Vec<Bitfield>,
+    /// From where on pieces are verified that are not whole, by host.
+    parts: BTreeMap<(u32, u32), u32>,
     wrong: Complaints,
 }
 
@@ -30,6 +33,7 @@ impl Legality {
             geometry: stage.geometry.clone(),
             have: have.collect(),
             hosts: stage.hosts.clone(),
+            parts: BTreeMap::new(),
             wrong: Complaints::default(),
         }
     }
@@ -60,6 +64,20 @@ impl Legality {
             Message::Have(piece) if !self.have[host as usize].get(*piece) => Some(format!(
                 "that it has piece {piece}, which it has not verified"
             )),
+            Message::Extended {
+                id: PARTS_ID,
+                payload,
+            } => match PartsMessage::decode(payload) {
+                Some(PartsMessage::Coming { piece })
+                    if !self.parts.contains_key(&(host, piece)) =>
+                {
+                    Some(format!(
+                        "that piece {piece} is coming, of which it has verified nothing"
+                    ))
+                }
+                Some(_) => None,
+                None => Some("something of parts that is no message".into()),
+            },
             Message::Request(span) => self.bad_request(host, *span, line, back),
             Message::Reject(span) if !back.due.iter().any(|due| due.0 == *span) => Some(format!(
                 "no to {span:?}, which is not waiting for an answer"
@@ -107,6 +125,11 @@ impl Legality {
         Some(format!("a request: {span:?} {fault}"))
     }
 
+    fn has(&self, host: u32, span: Span) -> bool {
+        let part = self.parts.get(&(host, span.piece));
+        self.have[host as usize].get(span.piece) || part.is_some_and(|from| *from <= span.offset)
+    }
+
     fn served(&mut self, now: Instant, flow: FlowId, span: Span, ledger: &Ledger) {
         let (Some(line), Some(back)) = (ledger.line(flow), ledger.line(flow.back())) else {
             return;
@@ -117,7 +140,7 @@ impl Legality {
         }
         let fault = match back.due.iter().find(|due| due.0 == span) {
             None => "which nobody waits for",
-            _ if !self.have[host as usize].get(span.piece) => "which it has not verified",
+            _ if !self.has(host, span) => "which it has not verified",
             Some(_) => return,
         };
         let to = back.speaker;
@@ -138,6 +161,9 @@ impl Checker for Legality {
         match *seen {
             Seen::Said { flow, message } => self.said(now, flow, message, ledger),
             Seen::Served { flow, span } => self.served(now, flow, span, ledger),
+            Seen::Part { host, piece, from } => {
+                self.parts.insert((host, piece), from);
+            }
             // The set comes first in the guard: it takes note in any case.
             Seen::Verified { host, piece } if !self.have[host as usize].set(piece) => {
                 let text = format!("host {host} verified piece {piece} twice");

@@ -45,7 +45,10 @@ impl<W: Write> Log<W> {
                 ("-", speaker(flow.back()), &"down")
             }
             Seen::Wished { host, output } if *host == self.host => match output {
-                Output::Send { .. } | Output::Serve { .. } | Output::Keep { .. } => return None,
+                Output::Send { .. }
+                | Output::Serve { .. }
+                | Output::ServeHeld { .. }
+                | Output::Keep { .. } => return None,
                 other => ("!", None, other),
             },
             Seen::Verified { host, .. } | Seen::Finished { host } if *host == self.host => {

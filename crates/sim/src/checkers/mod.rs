@@ -96,6 +96,15 @@ pub enum Seen<'a> {
         /// What.
         span: Span,
     },
+    /// A piece is verified from here to its end.
+    Part {
+        /// Whose.
+        host: u32,
+        /// The piece.
+        piece: u32,
+        /// Where what is verified begins.
+        from: u32,
+    },
     /// A piece is verified and on disk.
     Verified {
         /// Whose.

@@ -76,6 +76,13 @@ impl Disk {
         true
     }
 
+    /// The flaw of a block that is held; `None` if it is not.
+    #[must_use]
+    pub fn flaw(&self, span: Span) -> Option<u64> {
+        let held = self.held.iter().find(|held| held.piece == span.piece)?;
+        held.flaws.get(span.block() as usize).copied().flatten()
+    }
+
     /// Drops what is held of a piece.
     pub fn forget(&mut self, piece: u32, geometry: &Geometry) {
         self.take(piece, geometry);

@@ -6,9 +6,10 @@ use crate::host::Life;
 use crate::net::FlowId;
 use crate::scenario::Citizen;
 use crate::tracker::Ask;
+use core::ops::Range;
 use samara_engine::{Announce, Event as Told, Input, Output, PeerKey};
-use samara_proto::Span;
 use samara_proto::wire::Message;
+use samara_proto::{BLOCK, Sha1, Span};
 
 impl World {
     pub(super) fn perform(&mut self, host: u32, output: Output) {
@@ -30,8 +31,30 @@ impl World {
             }
             Output::Serve { peer, span } => {
                 if let Some(flow) = self.flow(host, peer, "serves") {
-                    self.serve_as(host, flow, span);
+                    self.serve_as(host, flow, span, 0);
                 }
+            }
+            Output::ServeHeld { peer, span } => {
+                let held = self.hosts[host as usize].disk.flaw(span);
+                let Some(flaw) = held else {
+                    self.complain(|| {
+                        format!("host {host} serves {span:?}, which it does not hold")
+                    });
+                    return;
+                };
+                if let Some(flow) = self.flow(host, peer, "serves") {
+                    self.serve_as(host, flow, span, flaw);
+                }
+            }
+            Output::CheckPart {
+                piece, from, to, ..
+            } => self.check_part(host, piece, from..to),
+            Output::Chain { piece, step } => {
+                // What the values are does not matter: blocks have flaws here, not bytes.
+                let length = self.info.geometry.data_len(piece);
+                let values = vec![Sha1::default(); length.div_ceil(step) as usize - 1];
+                let life = self.hosts[host as usize].starts;
+                self.pend(host, life, Input::Chained { piece, values });
             }
             Output::Keep { span } => self.keep(host, span),
             Output::Verify { piece, digests } => {
@@ -74,15 +97,16 @@ impl World {
         flow
     }
 
-    fn serve_as(&mut self, host: u32, flow: FlowId, span: Span) {
+    /// `held`: the flaw that the block itself has.
+    fn serve_as(&mut self, host: u32, flow: FlowId, span: Span, held: u64) {
         let at = &mut self.hosts[host as usize];
         at.blocks_sent = at.blocks_sent.wrapping_add(1);
         match at.spec.citizen {
-            Citizen::Honest | Citizen::Flapper(_) => self.serve(flow, span, 0),
+            Citizen::Honest | Citizen::Flapper(_) => self.serve(flow, span, held),
             Citizen::Corruptor(every) => {
                 let wrong = at.blocks_sent.is_multiple_of(every.max(1));
                 let flaw = u64::from(host + 1) << 32 | u64::from(at.blocks_sent);
-                self.serve(flow, span, if wrong { flaw } else { 0 });
+                self.serve(flow, span, if wrong { flaw } else { held });
             }
             Citizen::Liar | Citizen::FreeRider => {}
             Citizen::SlowLoris(wait) => {
@@ -116,6 +140,27 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    fn check_part(&mut self, host: u32, piece: u32, part: Range<u32>) {
+        let geometry = &self.info.geometry;
+        let blocks = part.start / BLOCK..part.end.div_ceil(BLOCK);
+        let at = &self.hosts[host as usize];
+        let flaws: Option<Vec<u64>> = blocks
+            .map(|block| at.disk.flaw(geometry.block_span(piece, block)))
+            .collect();
+        let Some(flaws) = flaws else {
+            self.complain(|| {
+                format!("host {host} checks {part:?} of piece {piece} without its blocks")
+            });
+            return;
+        };
+        let (life, from) = (at.starts, part.start);
+        let good = flaws.iter().all(|flaw| *flaw == 0);
+        if good {
+            self.see(&Seen::Part { host, piece, from });
+        }
+        self.pend(host, life, Input::PartDone { piece, from, good });
     }
 
     fn keep(&mut self, host: u32, span: Span) {

@@ -128,10 +128,14 @@ fn keeping_what_is_not_in_hand_is_caught() {
     });
 }
 
+fn is_served(output: &Output) -> bool {
+    matches!(output, Output::Serve { .. } | Output::ServeHeld { .. })
+}
+
 #[test]
 fn never_serving_is_caught() {
     assert_caught("progress", |_, out| {
-        out.retain(|output| !matches!(output, Output::Serve { .. }));
+        out.retain(|output| !is_served(output));
     });
 }
 
@@ -160,7 +164,7 @@ fn not_passing_on_what_others_cannot_fetch_themselves_is_caught() {
         }
         Box::new(Spoiled {
             engine,
-            spoil: |_, out| out.retain(|output| !matches!(output, Output::Serve { .. })),
+            spoil: |_, out| out.retain(|output| !is_served(output)),
             starved: None,
         })
     };

@@ -4,6 +4,7 @@ mod alone;
 mod attacks;
 mod line;
 mod news;
+mod parts;
 mod pipes;
 mod rotation;
 mod trouble;

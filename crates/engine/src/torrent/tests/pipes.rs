@@ -113,7 +113,22 @@ impl World {
                     self.facts.push_back((to, message));
                 }
             }
-            Output::Serve { peer, span } => {
+            Output::CheckPart {
+                piece, from, to, ..
+            } => {
+                let blocks = self.tainted.get(&(host, piece)).into_iter().flatten();
+                let good = !blocks
+                    .filter(|(block, _)| (from..to).contains(&(block * 16384)))
+                    .any(|(_, bad)| *bad);
+                self.facts
+                    .push_back((host, Input::PartDone { piece, from, good }));
+            }
+            Output::Chain { piece, step } => {
+                let values = vec![Sha1::default(); (PIECE / step) as usize - 1];
+                self.facts
+                    .push_back((host, Input::Chained { piece, values }));
+            }
+            Output::Serve { peer, span } | Output::ServeHeld { peer, span } => {
                 let to = peer.0 as usize;
                 let bytes = u64::from(span.length);
                 self.facts.push_back((host, Input::Served { peer, bytes }));
