@@ -76,7 +76,7 @@ impl Torrent {
         }
         // What failed before is for one peer alone, and for one that delivers, if there is any.
         let steady = !peer.snubbing || !self.anybody_delivers();
-        let backwards = self.asks_from_the_end(key);
+        let backwards = self.asks_from_the_end(now, key);
         let mut spans = core::mem::take(&mut self.scratch);
         if peer.choking_us {
             self.picker

@@ -28,7 +28,7 @@ const PARTS_MAX: u32 = 128;
 
 /// Pieces that take the uplink less than this are passed on as soon as they are whole; their chains would cost more than
 /// they are worth.
-const SLOW: Duration = Duration::from_millis(20);
+const SLOW: Duration = Duration::from_millis(40);
 
 /// An uplink that never carried this much, bytes a second, passes on whole pieces: with parts, whoever asks waits for seconds for what
 /// may not come. In the simulator's swarm of 150 leeches with 50 kB/s the uplinks are used to 0.97 without parts, and to 0.83
@@ -143,7 +143,8 @@ impl Torrent {
     /// Whether pieces are passed on by parts now.
     fn passes_parts_on(&self) -> bool {
         let speed = self.parts.speed;
-        self.understands_parts() && (speed == 0 || speed >= UPLINK_MIN)
+        let known = speed >= UPLINK_MIN && self.is_slow(speed);
+        self.understands_parts() && (speed == 0 || known)
     }
 
     /// Regular slots that there are at the least.
@@ -410,12 +411,14 @@ impl Torrent {
         theirs.is_some_and(|theirs| ours.is_some_and(|ours| ours < *theirs))
     }
 
-    /// Whether blocks are asked for from the end of a piece, so that it can be passed on by parts: the peer knows how, and needs
-    /// some time for a piece.
-    pub(super) fn asks_from_the_end(&self, key: PeerKey) -> bool {
-        self.peers.get(&key).is_some_and(|peer| {
-            peer.parts.is_some() && self.understands_parts() && self.is_slow(peer.pipeline.rate())
-        })
+    /// Whether blocks are asked for from the end of a piece, so that it can be passed on by parts: the peer knows how, and pieces
+    /// take some time to come. Faster ones are read and written better in their order.
+    pub(super) fn asks_from_the_end(&self, now: Instant, key: PeerKey) -> bool {
+        let knows = self
+            .peers
+            .get(&key)
+            .is_some_and(|peer| peer.parts.is_some());
+        knows && self.understands_parts() && self.is_slow(self.down.recent(now))
     }
 
     fn is_slow(&self, rate: u64) -> bool {
