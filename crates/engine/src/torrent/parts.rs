@@ -141,7 +141,7 @@ impl Torrent {
     }
 
     /// Whether pieces are passed on by parts now.
-    fn passes_parts_on(&self) -> bool {
+    pub(super) fn passes_parts_on(&self) -> bool {
         let speed = self.parts.speed;
         let known = speed >= UPLINK_MIN && self.is_slow(speed);
         self.understands_parts() && (speed == 0 || known)

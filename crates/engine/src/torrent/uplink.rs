@@ -143,6 +143,7 @@ impl Torrent {
 
     /// Hands at least one block to the transport if its window allows that, and as many more as fit into `room`.
     fn serve_turn(&mut self, now: Instant, key: PeerKey, room: u64, out: &mut Outputs) -> Turn {
+        let by_parts = self.passes_parts_on();
         let have = self.picker.have();
         let Some(peer) = self.peers.get_mut(&key) else {
             return Turn::Done;
@@ -154,7 +155,7 @@ impl Torrent {
             _ => peer.serve_window(&self.config, now),
         };
         let mut whole = u64::from(self.geometry.piece_length());
-        if peer.parts.is_some() {
+        if by_parts && peer.parts.is_some() {
             whole = whole.min(PART_TURN);
         }
         let mut handed = 0;
