@@ -217,7 +217,7 @@ impl Torrent {
             return;
         }
         // Half a piece, or what the peer takes in a quarter of a second; while others wait for their
-        // turn, one piece a turn.
+        // turn, no more than a turn's worth.
         let half = u64::from(self.geometry.piece_length() / 2).max(peer.to_it.recent(now) / 4);
         let ahead = if contended {
             (peer.to_it.recent(now) / 4).clamp(1, turn - peer.shown_in_turn)

@@ -39,7 +39,7 @@ impl Driver {
                 before,
                 after,
             } => {
-                // On this thread: parts are short, and come no faster than 25 MB/s.
+                // On this thread: parts are short, and not used where pieces come fast.
                 let blocks = self.kept.blocks(piece, from / BLOCK, to.div_ceil(BLOCK));
                 let info = &self.setting.shared.info;
                 let good = !blocks.is_empty() && part_ok(info, piece, blocks, before, after);

@@ -10,7 +10,7 @@ fn the_hand_out_makes_a_random_graph_of_even_degree() {
     let leeches = 400;
     let mut scenario = named("bharambe", 3, Some(leeches)).expect("known");
     // Whole pieces: then a part of the connections is made anew, since whoever finds nothing of use for 10 s looks for others. With parts
-    // there is always something, connections stay as they came, and the farthest two of 400 are 7 steps from each other.
+    // there is always something, connections stay as they came, and some of 400 are more than six steps from each other.
     scenario.config.part_min = 0;
     // All are here after 10 s, nobody has left yet.
     let picture_at = Instant::ZERO + Duration::from_secs(25);
