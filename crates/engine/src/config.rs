@@ -23,7 +23,8 @@ pub struct Config {
     /// two finish first (0.886; with three 0.882, with one 0.868), and the seed repeats less.
     pub upload_slots: usize,
     /// The same where most peers pass pieces on by parts: then a piece need not be whole early. In the simulator's S1 four finish at
-    /// 0.900 and mixed uplinks at 0.902, two at 0.892 and 0.892, eight at 0.906 and 0.895; on sockets six and three are worse.
+    /// 0.900 and mixed uplinks at 0.902, two at 0.892 and 0.892, eight at 0.906 and 0.895 (with whole pieces in the line, before
+    /// decision 0012 was complete); on sockets six and three are worse.
     pub part_slots: usize,
     /// Slots are added up to this many while the uplink is not full or has nothing to do.
     pub upload_slots_max: usize,

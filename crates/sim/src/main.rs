@@ -7,7 +7,7 @@ use samara_sim::World;
 use samara_sim::checkers::Log;
 use samara_sim::published::{PARTS, Size, TABLE_HEAD};
 use samara_sim::replay::replay;
-use samara_sim::report::{HEAD, plot};
+use samara_sim::report::{HEAD, Report, plot};
 use samara_sim::scenario::{Checks, HostSpec, Leave, NAMES, Scenario, drawn, named};
 use std::process::ExitCode;
 
@@ -22,6 +22,7 @@ usage: samara-sim [--seed N] [--scenario NAME] [--hosts N] [--runs N] [options]
   --hosts N        leeches, where the setting leaves that open
   --runs N         so many seeds, one after the other, a line each
   --plot FILE      pieces over time as SVG (one run)
+  --uplinks        the part of the uplinks that is busy over time, in percent: of the seeds, and of the leeches
   --log HOST       what this host says, hears and wants, a line each, on standard error
   --light          sums only, no message is checked: for large swarms
   --set KEY=VALUE  a number of the engine's settings (repeatable; see below)
@@ -42,6 +43,7 @@ struct Options {
     hosts: Option<usize>,
     runs: u64,
     plot: Option<String>,
+    uplinks: bool,
     log: Option<u32>,
     light: bool,
     set: Vec<String>,
@@ -79,6 +81,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         hosts: None,
         runs: 1,
         plot: None,
+        uplinks: false,
         log: None,
         light: false,
         set: Vec::new(),
@@ -96,6 +99,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("hosts") => options.hosts = Some(parser.value()?.parse()?),
             Long("runs") => options.runs = parser.value()?.parse()?,
             Long("plot") => options.plot = Some(parser.value()?.string()?),
+            Long("uplinks") => options.uplinks = true,
             Long("log") => options.log = Some(parser.value()?.parse()?),
             Long("light") => options.light = true,
             Long("sweep") => options.sweep = Some(parser.value()?.parse()?),
@@ -169,6 +173,9 @@ fn go(options: &Options) -> Result<bool, String> {
                 println!("    WRONG ({checker}): {what}");
             }
         }
+        if options.uplinks {
+            print_uplinks(&report);
+        }
         if let Some(path) = &options.plot {
             write(path, &plot(&report)).map_err(|error| format!("{path}: {error}"))?;
         }
@@ -217,6 +224,31 @@ fn play(path: &str, verbose: bool) -> Result<bool, String> {
 #[allow(clippy::disallowed_methods)]
 fn write(path: &str, text: &str) -> std::io::Result<()> {
     std::fs::write(path, text)
+}
+
+/// Columns that fit into a line of a wide terminal.
+const COLUMNS: usize = 36;
+
+/// Uplinks over time, a few bins a column.
+fn print_uplinks(report: &Report) {
+    let of_seeds = report.uplinks_over_time(true);
+    let of_leeches = report.uplinks_over_time(false);
+    let bins = of_seeds.len().max(of_leeches.len());
+    let wide = bins.div_ceil(COLUMNS).max(1);
+    let bin = report.bin.as_nanos() as f64 / 1e9;
+    let row = |name: &str, cell: &dyn Fn(usize) -> f64| {
+        let cells = (0..bins)
+            .step_by(wide)
+            .map(|at| format!("{:5.1}", cell(at)));
+        println!("{name:<8}{}", cells.collect::<String>());
+    };
+    let mean = |shares: &[f64], at: usize| {
+        let those = shares.iter().skip(at).take(wide);
+        those.sum::<f64>() * 100.0 / wide as f64
+    };
+    row("s", &|at| at as f64 * bin);
+    row("seeds %", &|at| mean(&of_seeds, at));
+    row("leeches %", &|at| mean(&of_leeches, at));
 }
 
 /// Everything that was drawn, so that a run can be understood without running it.

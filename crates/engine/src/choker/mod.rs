@@ -16,6 +16,9 @@ use crate::time::{Duration, Instant, time_for};
 use core::cmp::Reverse;
 use std::collections::BTreeSet;
 
+/// See [`Choker::first_copy_round`].
+const SPREAD_BEHIND: u32 = 2;
+
 /// What the choker knows of a peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
@@ -43,7 +46,9 @@ pub(crate) struct Standing {
     /// Bytes that we sent to it since we last began to serve it.
     pub(crate) given_in_turn: u64,
     /// Pieces that it was given and that no other has got from it yet.
-    pub(crate) unspread: usize,
+    pub(crate) unspread: u32,
+    /// Bytes that it has asked for and that are not sent, or that it is just about to ask for.
+    pub(crate) supply: u64,
 }
 
 /// See the module's documentation.
@@ -214,10 +219,12 @@ impl Choker {
 
     /// One round while we are the only one who has everything: turns are counted in bytes, not in time.
     /// Whoever has had `turn` bytes makes room for those who have had least, so that as soon as possible
-    /// everybody has something to give.
+    /// everybody has something to give. Nobody is interrupted in its turn. Slots are added while those who have one will have
+    /// asked for less than `supply` bytes; what is given to slow uplinks is late everywhere, so not for who has
+    /// [`SPREAD_BEHIND`] pieces to pass on, unless the swarm is `behind` as a whole.
     pub(crate) fn first_copy_round(
         &mut self,
-        turn: u64,
+        (turn, supply, behind): (u64, u64, bool),
         standings: &[Standing],
     ) -> BTreeSet<PeerKey> {
         self.optimistic.clear();
@@ -226,12 +233,26 @@ impl Choker {
             .filter(|standing| standing.interested)
             .map(|standing| (standing, self.rng.next_u64()))
             .collect();
+        let in_turn = |standing: &Standing| standing.unchoked && standing.given_in_turn < turn;
         order.sort_by_key(|(standing, tie)| {
-            let in_turn = standing.unchoked && standing.given_in_turn < turn;
-            (!in_turn, standing.unspread, standing.given, *tie)
+            (!in_turn(standing), standing.unspread, standing.given, *tie)
         });
         let order = order.iter().map(|(standing, _)| *standing);
-        self.first(order, self.optimistic_slots)
+        let mut chosen = self.first(order.clone(), self.optimistic_slots);
+        let mut supplied = 0;
+        for standing in order {
+            let goes_on = in_turn(standing);
+            let wanted = supplied < supply && (behind || standing.unspread < SPREAD_BEHIND);
+            if goes_on
+                || chosen.contains(&standing.peer)
+                || wanted && chosen.len() < self.slots_max && !standing.turns
+            {
+                chosen.insert(standing.peer);
+                let more = if goes_on { standing.supply } else { turn };
+                supplied = supplied.saturating_add(more);
+            }
+        }
+        chosen
     }
 
     /// One round when we have everything: those that take turns and the others each among themselves.
@@ -330,6 +351,7 @@ mod tests {
             given: 0,
             given_in_turn: 0,
             unspread: 0,
+            supply: 0,
         }
     }
 
@@ -444,16 +466,90 @@ mod tests {
         for (n, standing) in table.iter_mut().enumerate() {
             standing.given = n as u64 * 100;
         }
-        let chosen = choker.first_copy_round(1000, &table);
+        let chosen = choker.first_copy_round((1000, 0, false), &table);
         assert_eq!(chosen, (0..5).map(PeerKey).collect());
         for n in [7, 8] {
             table[n].unchoked = true;
         }
         table[7].given_in_turn = 999;
         table[8].given_in_turn = 1000;
-        let chosen = choker.first_copy_round(1000, &table);
+        let chosen = choker.first_copy_round((1000, 0, false), &table);
         assert!(chosen.contains(&PeerKey(7)), "its piece is not whole yet");
         assert!(!chosen.contains(&PeerKey(8)), "its turn is over");
+    }
+
+    /// Five in the middle of their turns, who will ask for 100 bytes more each, and seven that wait.
+    fn in_turn() -> Vec<Standing> {
+        let mut table: Vec<_> = (0..12).map(|n| standing(n, 0)).collect();
+        for standing in table.iter_mut().take(5) {
+            standing.unchoked = true;
+            standing.given_in_turn = 900;
+            standing.supply = 100;
+        }
+        table
+    }
+
+    #[test]
+    fn slots_are_added_while_too_little_is_asked_for() {
+        let mut choker = choker(1);
+        let table = in_turn();
+        for (supply, slots) in [
+            (0, 5),
+            (500, 5),
+            (501, 6),
+            (1500, 6),
+            (2500, 7),
+            (1 << 40, 12),
+        ] {
+            let chosen = choker.first_copy_round((1000, supply, false), &table);
+            assert_eq!(chosen.len(), slots, "{supply} bytes wanted");
+            assert!((0..5).all(|peer| chosen.contains(&PeerKey(peer))));
+        }
+    }
+
+    #[test]
+    fn nobody_is_interrupted_in_its_turn() {
+        let mut choker = choker(1);
+        let mut table = in_turn();
+        for standing in &mut table {
+            (standing.unchoked, standing.supply) = (true, 500);
+        }
+        let chosen = choker.first_copy_round((1000, 100, false), &table);
+        assert_eq!(chosen.len(), 12, "slots that were added stay for a turn");
+        table[3].given_in_turn = 1000;
+        let chosen = choker.first_copy_round((1000, 100, false), &table);
+        assert!(chosen.len() == 11 && !chosen.contains(&PeerKey(3)));
+    }
+
+    #[test]
+    fn added_slots_pass_over_who_cannot_pass_on_what_it_has() {
+        let mut choker = choker(1);
+        let mut table = in_turn();
+        for standing in table.iter_mut().skip(5) {
+            standing.unspread = SPREAD_BEHIND;
+        }
+        let chosen = choker.first_copy_round((1000, 10_000, false), &table);
+        assert_eq!(chosen.len(), 5, "they have enough to do");
+        let chosen = choker.first_copy_round((1000, 10_000, true), &table);
+        assert_eq!(chosen.len(), 12, "the seed is faster than all of them");
+    }
+
+    #[test]
+    fn a_new_least_of_slots_holds_at_once_and_keeps_those_that_were_added() {
+        let mut choker = choker(1);
+        choker.set_least(2);
+        assert_eq!(choker.slots, 2);
+        choker.set_least(4);
+        assert_eq!(choker.slots, 4);
+        choker.adapt(4, 0);
+        choker.set_least(2);
+        assert_eq!(
+            choker.slots, 5,
+            "one was added because the uplink was not full"
+        );
+        choker.adapt(5, 5);
+        choker.set_least(0);
+        assert_eq!(choker.slots, 4, "it falls one by one");
     }
 
     #[test]

@@ -39,7 +39,8 @@ fn standing(u: &mut Unstructured<'_>, peer: u32, now: Instant) -> Result<Standin
         turns: u.arbitrary()?,
         waiting: u.arbitrary()?,
         came: ago(u)?,
-        unspread: usize::from(u.arbitrary::<u8>()? % 4),
+        unspread: u32::from(u.arbitrary::<u8>()? % 4),
+        supply: u64::from(u.arbitrary::<u16>()?),
         given: rate(u)?,
         given_in_turn: rate(u)?,
     })
@@ -82,16 +83,50 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             usize::from(u.arbitrary::<u8>()? % 12),
         );
         let kind = u.arbitrary::<u8>()? % 3;
+        let turn = u.arbitrary()?;
         let chosen = match kind {
             0 => choker.leech_round(now, length, &standings),
             1 => choker.seed_round(now, length, &standings),
-            _ => choker.first_copy_round(u.arbitrary()?, &standings),
+            _ => choker.first_copy_round((turn, u.arbitrary()?, u.arbitrary()?), &standings),
         };
-        check(kind, &chosen, &standings, &choker);
+        if kind == 2 {
+            check_first_copy(turn, &chosen, &standings, (&choker, most));
+        } else {
+            check(kind, &chosen, &standings, &choker);
+        }
         assert!(choker.slots() <= most);
         served = chosen;
     }
     Ok(())
+}
+
+/// While pieces are shown one by one slots are added, and nobody is interrupted.
+fn check_first_copy(
+    turn: u64,
+    chosen: &BTreeSet<PeerKey>,
+    standings: &[Standing],
+    (choker, most): (&Choker, usize),
+) {
+    let wants = |standing: &&Standing| standing.interested;
+    let wanting: Vec<&Standing> = standings.iter().filter(wants).collect();
+    let known = |peer: &PeerKey| wanting.iter().any(|standing| standing.peer == *peer);
+    assert!(chosen.iter().all(known), "serves who wants nothing");
+    let in_turn = wanting
+        .iter()
+        .filter(|one| one.unchoked && one.given_in_turn < turn);
+    let in_turn: Vec<PeerKey> = in_turn.map(|one| one.peer).collect();
+    assert!(
+        in_turn.iter().all(|peer| chosen.contains(peer)),
+        "interrupted"
+    );
+    let turns = wanting.iter().filter(|one| one.turns).count();
+    let plain = choker.slots().min(wanting.len() - turns);
+    let least = choker.turn_slots().min(plain + turns);
+    assert!(chosen.len() >= least, "an empty slot that is wanted");
+    assert!(
+        chosen.len() <= most.max(least + in_turn.len()),
+        "more than the slots"
+    );
 }
 
 fn check(kind: u8, chosen: &BTreeSet<PeerKey>, standings: &[Standing], choker: &Choker) {
@@ -114,11 +149,7 @@ fn check(kind: u8, chosen: &BTreeSet<PeerKey>, standings: &[Standing], choker: &
     if kind != 0 {
         let (turns, plain): (Vec<&Standing>, Vec<&Standing>) =
             wanting.iter().copied().partition(|one| one.turns);
-        let expected = if kind == 1 {
-            slots.min(plain.len()) + all.min(turns.len())
-        } else {
-            all.min(slots.min(plain.len()) + turns.len())
-        };
+        let expected = slots.min(plain.len()) + all.min(turns.len());
         assert_eq!(chosen.len(), expected, "an empty slot that is wanted");
         return;
     }

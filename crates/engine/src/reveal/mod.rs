@@ -29,6 +29,8 @@ struct View {
     unasked: u64,
     /// It does not go along: it is shown everything.
     open_to_all: bool,
+    /// Pieces that it was given and no other has got from it yet.
+    unspread: u32,
     /// When there was last nothing to show to it, as [`Reveal::returned`] stood. Until a piece comes back
     /// there is nothing again: what may be shown only becomes less.
     nothing_at: Option<u64>,
@@ -88,6 +90,7 @@ impl Reveal {
             open: BTreeMap::new(),
             unasked: 0,
             open_to_all: false,
+            unspread: 0,
             nothing_at: None,
         };
         self.views.insert(peer, view);
@@ -109,12 +112,7 @@ impl Reveal {
     }
 
     fn take_back(&mut self, piece: u32) {
-        let at = piece as usize;
-        let given = self
-            .handed
-            .get(at)
-            .is_none_or(|bytes| *bytes >= self.geometry.data_len(piece));
-        if !given && self.hiding {
+        if !self.is_given(piece) && self.hiding {
             self.fresh.push(piece);
             self.returned += 1;
         }
@@ -131,22 +129,41 @@ impl Reveal {
         }
     }
 
-    /// Pieces that the peer was given and no other has got from it yet. O(pieces).
-    pub(crate) fn unspread(&self, peer: PeerKey) -> usize {
-        let given = self.owners.iter().zip(&self.handed).enumerate();
-        given
-            .filter(|(piece, (owner, handed))| {
-                **owner == Some(peer) && **handed >= self.geometry.data_len(*piece as u32)
-            })
-            .count()
+    /// Pieces that the peer was given and no other has got from it yet.
+    pub(crate) fn unspread(&self, peer: PeerKey) -> u32 {
+        self.views.get(&peer).map_or(0, |view| view.unspread)
+    }
+
+    /// Bytes of what the peer was shown that it has not asked for.
+    pub(crate) fn unasked(&self, peer: PeerKey) -> u64 {
+        self.views.get(&peer).map_or(0, |view| view.unasked)
+    }
+
+    /// Pieces that were given to somebody.
+    pub(crate) fn given(&self) -> u32 {
+        self.geometry.pieces() - self.left_to_give
+    }
+
+    /// Whether every piece was shown to somebody.
+    pub(crate) fn all_shown(&self) -> bool {
+        self.fresh.is_empty()
+    }
+
+    fn is_given(&self, piece: u32) -> bool {
+        let handed = self.handed.get(piece as usize);
+        handed.is_none_or(|bytes| *bytes >= self.geometry.data_len(piece))
     }
 
     /// A peer has a piece now, from us or from another.
     pub(crate) fn has(&mut self, peer: PeerKey, piece: u32) {
+        let given = self.is_given(piece);
         if let Some(owner) = self.owners.get_mut(piece as usize)
             && *owner != Some(peer)
+            && let Some(giver) = owner.take()
+            && given
+            && let Some(view) = self.views.get_mut(&giver)
         {
-            *owner = None;
+            view.unspread = view.unspread.saturating_sub(1);
         }
         if let Some(view) = self.views.get_mut(&peer) {
             view.unasked -= u64::from(view.open.remove(&piece).unwrap_or(0));
@@ -163,6 +180,10 @@ impl Reveal {
         let whole = self.geometry.data_len(piece);
         if before < whole && *handed >= whole {
             self.left_to_give = self.left_to_give.saturating_sub(1);
+            let owner = self.owners.get(piece as usize).copied().flatten();
+            if let Some(view) = owner.and_then(|owner| self.views.get_mut(&owner)) {
+                view.unspread += 1;
+            }
         }
     }
 
@@ -200,8 +221,14 @@ impl Reveal {
     }
 
     /// The pieces to show to `peer`, who has `has`, now. `ahead`: bytes that it should be able to ask
-    /// for without a word from us.
-    pub(crate) fn next(&mut self, peer: PeerKey, has: &Bitfield, ahead: u64) -> Vec<u32> {
+    /// for without a word from us. `again`: when nothing fresh is left, what others were shown and have not been given.
+    pub(crate) fn next(
+        &mut self,
+        peer: PeerKey,
+        has: &Bitfield,
+        ahead: u64,
+        again: bool,
+    ) -> Vec<u32> {
         let open = self.views.get(&peer).is_some_and(|view| view.open_to_all);
         if open || !self.hiding {
             return self.next_of_all(peer, has);
@@ -215,8 +242,10 @@ impl Reveal {
             return show;
         }
         while view.unasked < ahead {
-            let Some(piece) = self.choose(&view, has) else {
-                view.nothing_at = Some(self.returned);
+            let Some(piece) = self.choose(&view, has, again) else {
+                if again {
+                    view.nothing_at = Some(self.returned);
+                }
                 break;
             };
             view.shown.set(piece);
@@ -235,17 +264,17 @@ impl Reveal {
         show
     }
 
-    /// A piece that nobody was shown; when there is none left, the one of those not given yet that was
+    /// A piece that nobody was shown; when there is none left, and `again`, the one of those not given yet that was
     /// shown to the fewest.
-    fn choose(&mut self, view: &View, has: &Bitfield) -> Option<u32> {
+    fn choose(&mut self, view: &View, has: &Bitfield, again: bool) -> Option<u32> {
         let fits = |piece: u32| !has.get(piece) && !view.shown.get(piece);
         if let Some(at) = self.fresh.iter().rposition(|piece| fits(*piece)) {
             return Some(self.fresh.swap_remove(at));
         }
-        let not_given = |piece: &u32| {
-            let handed = self.handed.get(*piece as usize);
-            handed.is_some_and(|handed| *handed < self.geometry.data_len(*piece)) && fits(*piece)
-        };
+        if !again {
+            return None;
+        }
+        let not_given = |piece: &u32| !self.is_given(*piece) && fits(*piece);
         (0..self.geometry.pieces())
             .filter(not_given)
             .min_by_key(|piece| self.shown.get(*piece as usize))
@@ -291,11 +320,11 @@ mod tests {
         }
         for round in 0..5 {
             for peer in (0..4).map(PeerKey) {
-                let shown = reveal.next(peer, &none, 1);
+                let shown = reveal.next(peer, &none, 1, true);
                 assert_eq!(shown.len(), 1, "round {round}");
                 assert!(seen.insert(shown[0]), "piece {} is shown twice", shown[0]);
                 assert!(
-                    reveal.next(peer, &none, 1).is_empty(),
+                    reveal.next(peer, &none, 1, true).is_empty(),
                     "the last one is not asked for yet"
                 );
                 reveal.asked(peer, shown[0], PIECE);
@@ -314,24 +343,69 @@ mod tests {
         for peer in 0..3 {
             reveal.came(PeerKey(peer));
         }
-        let first = reveal.next(PeerKey(0), &none, 1);
-        let second = reveal.next(PeerKey(1), &none, 1);
+        let first = reveal.next(PeerKey(0), &none, 1, true);
+        let second = reveal.next(PeerKey(1), &none, 1, true);
         assert_ne!(first, second);
         reveal.gone(PeerKey(0));
-        assert_eq!(reveal.next(PeerKey(2), &none, 1), first);
+        assert_eq!(reveal.next(PeerKey(2), &none, 1, true), first);
         reveal.asked(PeerKey(2), first[0], PIECE);
         assert_eq!(
-            reveal.next(PeerKey(2), &none, 1),
+            reveal.next(PeerKey(2), &none, 1, true),
             second,
             "peer 1 does not ask for it"
         );
     }
 
     #[test]
+    fn what_others_were_shown_is_shown_again_only_if_there_is_nothing_else_to_do() {
+        let mut reveal = reveal(1);
+        let none = Bitfield::empty(1);
+        reveal.came(PeerKey(0));
+        reveal.came(PeerKey(1));
+        assert_eq!(reveal.next(PeerKey(0), &none, 1, false), [0]);
+        assert!(reveal.all_shown() && !reveal.all_given());
+        assert!(reveal.next(PeerKey(1), &none, 1, false).is_empty());
+        assert_eq!(reveal.next(PeerKey(1), &none, 1, true), [0]);
+    }
+
+    #[test]
+    fn pieces_that_a_peer_has_not_passed_on_are_counted() {
+        let mut reveal = reveal(3);
+        let none = Bitfield::empty(3);
+        let (giver, other) = (PeerKey(0), PeerKey(1));
+        reveal.came(giver);
+        reveal.came(other);
+        let shown = reveal.next(giver, &none, 2 * u64::from(PIECE), true);
+        assert_eq!(shown.len(), 2);
+        assert_eq!(reveal.unasked(giver), 2 * u64::from(PIECE));
+        for piece in &shown {
+            reveal.asked(giver, *piece, PIECE);
+            reveal.handed(*piece, PIECE / 2);
+            assert_eq!(reveal.unspread(giver), 0, "it is not whole");
+        }
+        for (count, piece) in (1..).zip(&shown) {
+            reveal.handed(*piece, PIECE / 2);
+            reveal.has(giver, *piece);
+            assert_eq!(reveal.unspread(giver), count);
+        }
+        for (count, piece) in [(1, shown[0]), (1, shown[0]), (0, shown[1])] {
+            reveal.has(other, piece);
+            assert_eq!(reveal.unspread(giver), count);
+        }
+        assert_eq!(reveal.unasked(giver), 0);
+        assert_eq!(reveal.unspread(other), 0);
+    }
+
+    #[test]
     fn a_fast_peer_is_shown_as_much_as_it_takes() {
         let mut reveal = reveal(50);
         reveal.came(PeerKey(0));
-        let shown = reveal.next(PeerKey(0), &Bitfield::empty(50), u64::from(PIECE) * 10);
+        let shown = reveal.next(
+            PeerKey(0),
+            &Bitfield::empty(50),
+            u64::from(PIECE) * 10,
+            true,
+        );
         assert_eq!(shown.len(), 10);
     }
 
@@ -341,12 +415,12 @@ mod tests {
         let mut has = Bitfield::empty(30);
         has.set(7);
         reveal.came(PeerKey(0));
-        let before = reveal.next(PeerKey(0), &has, 1);
+        let before = reveal.next(PeerKey(0), &has, 1, true);
         reveal.stop_hiding();
-        let rest = reveal.next(PeerKey(0), &has, 1);
+        let rest = reveal.next(PeerKey(0), &has, 1, true);
         assert_eq!(rest.len(), 28);
         assert!(!rest.contains(&before[0]) && !rest.contains(&7));
-        assert!(reveal.next(PeerKey(0), &has, 1).is_empty());
+        assert!(reveal.next(PeerKey(0), &has, 1, true).is_empty());
         assert!(!reveal.is_partial(PeerKey(0)));
     }
 
@@ -356,22 +430,22 @@ mod tests {
         let none = Bitfield::empty(2);
         reveal.came(PeerKey(0));
         reveal.came(PeerKey(1));
-        let first = reveal.next(PeerKey(0), &none, 1);
-        let second = reveal.next(PeerKey(1), &none, 1);
+        let first = reveal.next(PeerKey(0), &none, 1, true);
+        let second = reveal.next(PeerKey(1), &none, 1, true);
         for (peer, piece) in [(0, first[0]), (1, second[0])] {
             reveal.asked(PeerKey(peer), piece, PIECE);
         }
         reveal.handed(first[0], PIECE);
         // What is not given yet is shown to one more; then there is nothing for it.
-        assert_eq!(reveal.next(PeerKey(0), &none, 1), second);
+        assert_eq!(reveal.next(PeerKey(0), &none, 1, true), second);
         reveal.asked(PeerKey(0), second[0], PIECE);
-        assert!(reveal.next(PeerKey(0), &none, 1).is_empty());
+        assert!(reveal.next(PeerKey(0), &none, 1, true).is_empty());
         reveal.came(PeerKey(2));
-        assert_eq!(reveal.next(PeerKey(2), &none, 1), second);
+        assert_eq!(reveal.next(PeerKey(2), &none, 1, true), second);
         reveal.gone(PeerKey(1));
         reveal.gone(PeerKey(2));
         reveal.came(PeerKey(3));
-        assert_eq!(reveal.next(PeerKey(3), &none, 1), second);
-        assert!(reveal.next(PeerKey(0), &none, 1).is_empty());
+        assert_eq!(reveal.next(PeerKey(3), &none, 1, true), second);
+        assert!(reveal.next(PeerKey(0), &none, 1, true).is_empty());
     }
 }

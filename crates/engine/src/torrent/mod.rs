@@ -24,6 +24,7 @@ mod news;
 mod parts;
 mod peers;
 mod status;
+mod supply;
 mod swarm;
 mod turns;
 mod uplink;
@@ -133,6 +134,8 @@ pub struct Torrent {
     /// Blocks were given up by somebody: others may be asked for them.
     refill: bool,
     next_rechoke: Instant,
+    /// When [`Torrent::look_after_supply`] last looked.
+    supply_looked_at: Instant,
     next_housekeeping: Instant,
     swarm: SwarmCounts,
     seeding_since: Instant,
@@ -196,6 +199,7 @@ impl Torrent {
             short: false,
             refill: false,
             next_rechoke: now,
+            supply_looked_at: now,
             next_housekeeping: now,
             swarm: SwarmCounts::default(),
             seeding_since: now,

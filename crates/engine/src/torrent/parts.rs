@@ -76,6 +76,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// Bytes a second that the uplink has lately carried when it was full, if it sends `recent` bytes a second now.
+    pub(super) fn uplink_speed(&self, recent: u64) -> u64 {
+        self.speed.max(recent)
+    }
+
     /// Whether peers may ask us for a piece that is not whole.
     pub(super) fn is_coming(&self, piece: u32) -> bool {
         self.fetched

@@ -224,7 +224,9 @@ impl Torrent {
         } else {
             half
         };
-        let show = self.reveal.next(key, &peer.has, ahead);
+        // What others were shown and have not been given is shown again only if there is nothing else to do.
+        let again = self.uplink.is_idle();
+        let show = self.reveal.next(key, &peer.has, ahead, again);
         if let Some(peer) = self.peers.get_mut(&key) {
             let shown = show
                 .iter()
@@ -242,9 +244,19 @@ impl Torrent {
             let others = self.swarm.seeds.is_some_and(|seeds| seeds > 1)
                 || self.peers.values().any(Peer::is_seed);
             if others || self.reveal.all_given() || self.picker.copies_thousandths() >= 1000 {
-                self.reveal.stop_hiding();
+                return self.stop_hiding(now, out);
             }
         }
+        self.show_to_all(now, out);
+    }
+
+    /// From now on everything is shown.
+    pub(super) fn stop_hiding(&mut self, now: Instant, out: &mut Outputs) {
+        self.reveal.stop_hiding();
+        self.show_to_all(now, out);
+    }
+
+    fn show_to_all(&mut self, now: Instant, out: &mut Outputs) {
         if self.reveal.is_idle() {
             return;
         }

@@ -77,6 +77,7 @@ impl Torrent {
             if ends && self.reveal.is_hiding() {
                 self.next_rechoke = now;
             }
+            self.look_after_supply(now, out);
             self.keep_pace(now, key, bytes);
             self.pump(now, out);
             self.begin_turns(now, out);
@@ -144,13 +145,6 @@ impl Torrent {
         slots < self.choker.slots() && all < self.choker.turn_slots()
     }
 
-    /// Bytes that a peer gets in its turn while pieces are shown one by one: a piece, or what its part of the uplink carries in half a
-    /// second. A turn costs a round trip, in which a fast uplink would have sent a whole piece.
-    pub(super) fn hiding_turn(&self, now: Instant) -> u64 {
-        let slot = self.up.recent(now) / self.choker.slots().max(1) as u64;
-        u64::from(self.geometry.piece_length()).max(slot / 2)
-    }
-
     pub(super) fn rechoke_soon(&mut self, now: Instant) {
         self.next_rechoke = self.next_rechoke.min(now + SOON);
     }
@@ -176,12 +170,15 @@ impl Torrent {
         self.choker.set_least(self.least_slots());
         let mut served = 0;
         let mut waiting = 0;
+        let mut supply = 0;
         let standings: Vec<Standing> = self
             .peers
             .iter()
             .map(|(key, peer)| {
                 let waits = peer.serving > 0 || !peer.requests.is_empty();
+                let supplies = self.supply_of(now, *key, peer);
                 if peer.chosen {
+                    supply += supplies;
                     served += 1;
                     waiting += usize::from(waits);
                 }
@@ -202,6 +199,7 @@ impl Torrent {
                     } else {
                         0
                     },
+                    supply: supplies,
                     given: peer.given,
                     given_in_turn: if hiding && self.turn_is_spent(*key) {
                         u64::MAX
@@ -213,14 +211,18 @@ impl Torrent {
             .collect();
         if self.phase != Phase::Downloading {
             // The requests of a leech's peers come and go with what it has just got; only those to a
-            // seed tell whether its uplink is full.
-            self.choker.adapt(served, waiting);
+            // seed tell whether its uplink is full, and will be for a round trip.
+            let short = !hiding && self.is_short_of(now, supply);
+            self.choker.adapt(served, if short { 0 } else { waiting });
         }
         let turn = self.hiding_turn(now);
         let chosen = if self.phase == Phase::Downloading {
             self.choker.leech_round(now, period, &standings)
         } else if hiding {
-            self.choker.first_copy_round(turn, &standings)
+            self.choker.first_copy_round(
+                (turn, self.wanted_supply(now), self.outruns_the_swarm()),
+                &standings,
+            )
         } else {
             self.choker.seed_round(now, period, &standings)
         };

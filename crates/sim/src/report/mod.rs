@@ -161,6 +161,25 @@ impl Report {
         (of(true), of(false))
     }
 
+    /// The part of the uplinks that was busy, of the seeds or of the leeches, in each [`Report::bin`].
+    #[must_use]
+    pub fn uplinks_over_time(&self, of_seeds: bool) -> Vec<f64> {
+        let hosts = self.hosts.iter().zip(&self.meters);
+        let (mut all, mut busy): (f64, Vec<f64>) = (0.0, Vec::new());
+        for (host, meter) in hosts.filter(|(host, _)| host.spec.seed == of_seeds) {
+            let up = host.spec.link.up as f64;
+            all += up;
+            if busy.len() < meter.len() {
+                busy.resize(meter.len(), 0.0);
+            }
+            for (sum, part) in busy.iter_mut().zip(meter) {
+                *sum += *part as f64 * up;
+            }
+        }
+        let whole = all.max(1.0) * self.bin.as_nanos().max(1) as f64;
+        busy.iter().map(|sum| sum / whole).collect()
+    }
+
     /// Mean time from arrival to completion of the leeches that finished, in seconds.
     #[must_use]
     pub fn mean_time(&self) -> f64 {

@@ -99,17 +99,6 @@ fn grid(svg: &mut String, end: f64, pieces: f64, x: &dyn Fn(u64) -> f64, y: &dyn
 fn strips(svg: &mut String, report: &Report, x: &dyn Fn(u64) -> f64) {
     let base = TOP + HEIGHT + 40.0;
     for (row, (name, seeds)) in [("seeds", true), ("leeches", false)].iter().enumerate() {
-        let hosts = report.hosts.iter().zip(&report.meters);
-        let (mut all, mut busy): (f64, Vec<f64>) = (0.0, Vec::new());
-        for (host, meter) in hosts.filter(|(host, _)| host.spec.seed == *seeds) {
-            all += host.spec.link.up as f64;
-            if busy.len() < meter.len() {
-                busy.resize(meter.len(), 0.0);
-            }
-            for (sum, part) in busy.iter_mut().zip(meter) {
-                *sum += *part as f64 * host.spec.link.up as f64;
-            }
-        }
         let height = STRIP / 2.0 - 4.0;
         let low = base + STRIP / 2.0 * (row as f64 + 1.0);
         let _ = writeln!(
@@ -120,8 +109,7 @@ fn strips(svg: &mut String, report: &Report, x: &dyn Fn(u64) -> f64) {
         );
         let width = x(report.bin.as_nanos()) - x(0);
         let last = LEFT + WIDTH;
-        for (at, sum) in busy.iter().enumerate() {
-            let share = sum / (all.max(1.0) * report.bin.as_nanos().max(1) as f64);
+        for (at, share) in report.uplinks_over_time(*seeds).iter().enumerate() {
             let left = x(at as u64 * report.bin.as_nanos());
             if left >= last {
                 break;
