@@ -35,8 +35,23 @@ impl Rate {
         self.over(now, 3)
     }
 
+    /// Bytes a second over the last 20 s that are more than a `burst` in which buffers were filled.
+    pub(crate) fn sustained(&self, now: Instant, burst: u64) -> u64 {
+        let (bytes, elapsed) = self.sum(now, SLOTS as u64);
+        bytes_per_second(bytes.saturating_sub(burst), elapsed)
+    }
+
     fn over(&self, now: Instant, slots: u64) -> u64 {
-        let Some(began) = self.began else { return 0 };
+        let (bytes, elapsed) = self.sum(now, slots);
+        bytes_per_second(bytes, elapsed)
+    }
+
+    /// Bytes in the last slots, and the time that these have lasted.
+    fn sum(&self, now: Instant, slots: u64) -> (u64, Duration) {
+        let least = Duration::from_millis(500);
+        let Some(began) = self.began else {
+            return (0, least);
+        };
         let current = slot_of(now);
         let oldest = (current + 1).saturating_sub(slots);
         let kept = (self.newest + 1).saturating_sub(SLOTS as u64);
@@ -46,7 +61,7 @@ impl Rate {
         let from = Instant::ZERO + WIDTH.times(oldest);
         let elapsed = now.since(from.max(began));
         // The first bytes come in a burst: a rate over less than half a second means little.
-        bytes_per_second(sum, elapsed.max(Duration::from_millis(500)))
+        (sum, elapsed.max(least))
     }
 
     fn roll(&mut self, now: Instant) {
@@ -89,6 +104,21 @@ mod tests {
         let rolling = rate.rolling(at(60_000));
         assert!((9_400..10_100).contains(&rolling), "{rolling}");
         assert!((9_000..10_100).contains(&rate.recent(at(60_000))));
+    }
+
+    #[test]
+    fn what_filled_a_buffer_is_not_sustained() {
+        let mut rate = Rate::default();
+        rate.add(at(0), 1_000_000);
+        for second in 0..10 {
+            rate.add(at(second * 1000), 50_000);
+        }
+        assert!(rate.recent(at(1000)) > 1_000_000);
+        for second in 1..10 {
+            let sustained = rate.sustained(at(second * 1000), 1_000_000);
+            assert!((50_000..110_000).contains(&sustained), "{sustained}");
+        }
+        assert_eq!(rate.sustained(at(9000), 1 << 40), 0);
     }
 
     #[test]

@@ -33,7 +33,7 @@ const SLOW: Duration = Duration::from_millis(40);
 /// An uplink that never carried this much, bytes a second, passes on whole pieces: with parts, whoever asks waits for seconds for what
 /// may not come. In the simulator's swarm of 150 leeches with 50 kB/s the uplinks are used to 0.97 without parts, and to 0.83
 /// with them.
-const UPLINK_MIN: u64 = 256 << 10;
+pub(super) const UPLINK_MIN: u64 = 256 << 10;
 
 /// Chains of pieces that are here; others are computed again.
 const KNOWN_MAX: usize = 64;

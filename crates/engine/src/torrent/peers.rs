@@ -224,8 +224,7 @@ impl Torrent {
         } else {
             half
         };
-        // What others were shown and have not been given is shown again only if there is nothing else to do.
-        let again = self.uplink.is_idle();
+        let again = self.shows_again(now);
         let show = self.reveal.next(key, &peer.has, ahead, again);
         if let Some(peer) = self.peers.get_mut(&key) {
             let shown = show

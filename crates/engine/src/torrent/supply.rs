@@ -5,6 +5,7 @@
 //! 7 % of the time in the simulator's S1. So the next slot is given while what was asked for still lasts [`SUPPLY`].
 
 use super::Torrent;
+use super::parts::UPLINK_MIN;
 use crate::io::{Outputs, PeerKey};
 use crate::peer::Peer;
 use crate::time::{Duration, Instant, bytes_in};
@@ -13,12 +14,19 @@ use crate::time::{Duration, Instant, bytes_in};
 /// have 0.847 and 0.875 without it, 0.868 and 0.883 with 250 ms, 0.876 and 0.890 with 500 ms, 0.879 and 0.892 with a second.
 const SUPPLY: Duration = Duration::from_secs(1);
 
-/// When all pieces have been shown and what was asked for lasts less than this, nothing is hidden any more ...
+/// When all pieces have been shown and what was asked for lasts less than this, pieces that were not given yet are shown to one more.
 const LOW: Duration = Duration::from_millis(31);
 
-/// ... or less than this, where the swarm cannot follow. With 125 ms everywhere the seed of S1 repeats blocks before
-/// there is a copy (0.848 on sockets instead of 0.905); with 31 ms the seed of S2 stands idle (0.892 instead of 0.912).
+/// When it lasts less than this and the swarm cannot follow, nothing is hidden any more. In S1, where it can, the seed would repeat
+/// blocks before there is a copy (0.848 on sockets instead of 0.905); in S2 it stood idle for four seconds without.
 const LOW_AHEAD: Duration = Duration::from_millis(125);
+
+/// A transport may swallow this much before the uplink has sent anything, bytes (what a socket of the simulator holds): of a slow uplink it
+/// then looks as if nobody asked for more.
+const SWALLOWED: u64 = 128 << 10;
+
+/// What a transport has not taken for this long does not count.
+const FROZEN: Duration = Duration::from_secs(1);
 
 /// Whoever has just been given a slot asks within this time; until then it counts what it was shown.
 const PROMISE: Duration = Duration::from_millis(300);
@@ -41,6 +49,13 @@ impl Torrent {
 
     /// Bytes that should have been asked for at any time.
     pub(super) fn wanted_supply(&self, now: Instant) -> u64 {
+        // Pieces that must be whole before they are passed on should be whole soon: then few share the uplink.
+        let whole = self.least_slots() != self.config.part_slots;
+        let chosen = self.chosen() as u64;
+        let slow = self.up.sustained(now, chosen * SWALLOWED) < UPLINK_MIN;
+        if slow || whole && !self.outruns_the_swarm() {
+            return 0;
+        }
         bytes_in(self.uplink_speed(now), SUPPLY)
     }
 
@@ -62,6 +77,9 @@ impl Torrent {
 
     /// Bytes that a peer has asked for and that are not sent, or that it is just about to ask for.
     pub(super) fn supply_of(&self, now: Instant, key: PeerKey, peer: &Peer) -> u64 {
+        if peer.serving > 0 && now.since(peer.served_at) >= FROZEN {
+            return 0;
+        }
         let waiting = peer.requests.iter().map(|span| u64::from(span.length));
         let began = peer.unchoked_at.map(|at| now.since(at));
         let promised = match began {
@@ -69,6 +87,22 @@ impl Torrent {
             _ => 0,
         };
         waiting.sum::<u64>() + peer.serving + promised
+    }
+
+    /// What all that have a slot have asked for. O(peers).
+    fn supply(&self, now: Instant) -> u64 {
+        let chosen = self.peers.iter().filter(|(_, peer)| peer.chosen);
+        let each = chosen.map(|(key, peer)| self.supply_of(now, *key, peer));
+        each.sum()
+    }
+
+    /// Whether what others were shown and have not been given is to be shown again: there is nothing else to send.
+    pub(super) fn shows_again(&self, now: Instant) -> bool {
+        if !self.reveal.all_shown() {
+            return false;
+        }
+        let supply = self.supply(now);
+        supply == 0 || supply < bytes_in(self.uplink_speed(now), LOW)
     }
 
     /// While pieces are shown one by one: whether one more peer should have its turn already, or whether there is nothing left to
@@ -81,26 +115,14 @@ impl Torrent {
             return;
         }
         self.supply_looked_at = now;
-        let chosen = self.peers.iter().filter(|(_, peer)| peer.chosen);
-        let supply: u64 = chosen
-            .map(|(key, peer)| self.supply_of(now, *key, peer))
-            .sum();
-        let wanted = self.wanted_supply(now);
-        if supply >= wanted {
-            return;
+        let supply = self.supply(now);
+        if supply < self.wanted_supply(now) {
+            self.next_rechoke = now;
         }
-        self.next_rechoke = now;
-        if !self.reveal.all_shown() {
-            return;
-        }
-        // What is left was shown to peers that do not hurry. If it is sent twice that is a loss, unless the swarm waits for its own
+        // What is left was shown to peers that do not hurry. That it is sent twice is no loss where the swarm waits for its own
         // uplinks anyway.
-        let least = if self.outruns_the_swarm() {
-            LOW_AHEAD
-        } else {
-            LOW
-        };
-        if supply < bytes_in(self.uplink_speed(now), least) {
+        let low = bytes_in(self.uplink_speed(now), LOW_AHEAD);
+        if self.reveal.all_shown() && supply < low && self.outruns_the_swarm() {
             self.stop_hiding(now, out);
         }
     }

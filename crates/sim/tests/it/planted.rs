@@ -295,8 +295,8 @@ impl Brain for Favours {
         }
         self.engine.handle(now, input, out);
         let here = self.key.is_some();
-        // A second after the start, so that all have something to give.
-        if now > Instant::ZERO + Duration::from_secs(1) {
+        // Half a second after the start: many have something to give, and not all a slot at every other.
+        if now > Instant::ZERO + Duration::from_millis(500) {
             out.retain(|output| match output {
                 Output::Send { peer, message } => {
                     !here || Some(*peer) == self.key || *message != Message::Unchoke

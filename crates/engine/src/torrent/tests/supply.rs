@@ -11,6 +11,7 @@ const PEERS: u32 = 8;
 fn config() -> Config {
     Config {
         upload_slots: 2,
+        part_slots: 2,
         optimistic_slots: 1,
         ..forever()
     }
@@ -71,9 +72,9 @@ impl First {
         }
     }
 
-    /// The transport takes a block for `key`, 25 ms after the one before.
+    /// The transport takes a block for `key`, 2 ms after the one before.
     fn serve(&mut self, key: u32) {
-        self.alone.now = self.alone.now + Duration::from_millis(25);
+        self.alone.now = self.alone.now + Duration::from_millis(2);
         let out = self.alone.say(Input::Served {
             peer: PeerKey(key),
             bytes: BLOCK.into(),
@@ -85,33 +86,10 @@ impl First {
 }
 
 #[test]
-fn one_more_has_a_slot_before_the_others_are_done() {
+fn slots_are_added_when_the_uplink_is_known_to_carry_more_than_was_asked_for() {
     let mut first = First::new();
     assert_eq!(first.unchoked.len(), 3, "two slots and an optimistic one");
-    let began: Vec<u32> = first.unchoked.iter().copied().collect();
-    for key in &began {
-        first.ask(*key);
-    }
-    assert_eq!(first.unchoked.len(), 3, "nothing is known of the uplink");
-    // Three of four blocks each: nobody's turn is over, and less than a second's work is left.
-    for _ in 0..3 {
-        for key in &began {
-            first.serve(*key);
-        }
-    }
-    assert!(began.iter().all(|key| first.unchoked.contains(key)));
-    assert!(first.unchoked.len() > 3, "{:?}", first.unchoked);
-    assert!(
-        first.shown.values().all(|pieces| pieces.len() == 1),
-        "each is shown a piece of its own: {:?}",
-        first.shown
-    );
-}
-
-#[test]
-fn every_piece_is_asked_of_the_seed_once() {
-    let mut first = First::new();
-    let mut asked = BTreeSet::new();
+    let (mut asked, mut served) = (BTreeSet::new(), 0);
     for _ in 0..400 {
         for key in 1..=PEERS {
             for piece in first.shown.get(&key).cloned().unwrap_or_default() {
@@ -119,15 +97,21 @@ fn every_piece_is_asked_of_the_seed_once() {
             }
             first.ask(key);
         }
-        if asked.len() == 40 {
-            return;
-        }
+        first.alone.now = first.alone.now + Duration::from_millis(20);
+        let out = first.alone.say(Input::Tick);
+        first.hear(&out);
         for key in 1..=PEERS {
-            let serving = first.alone.torrent.peers[&PeerKey(key)].serving;
-            if serving > 0 {
+            if first.alone.torrent.peers[&PeerKey(key)].serving > 0 {
                 first.serve(key);
+                served += u64::from(BLOCK);
             }
         }
+        // Three, and one more that may be added because nobody waits.
+        if served <= 3 * (128 << 10) {
+            assert!(first.unchoked.len() <= 4, "buffers may have taken {served}");
+        } else if first.unchoked.len() >= 6 {
+            return;
+        }
     }
-    panic!("only {} pieces were shown", asked.len());
+    panic!("{served} bytes served, {} pieces shown", asked.len());
 }
