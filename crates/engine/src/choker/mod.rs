@@ -16,7 +16,7 @@ use crate::time::{Duration, Instant, time_for};
 use core::cmp::Reverse;
 use std::collections::BTreeSet;
 
-/// See [`Choker::first_copy_round`].
+/// Pieces that a peer was given and no other has got from it, from which on it is behind: see [`Choker::first_copy_round`].
 const SPREAD_BEHIND: u32 = 2;
 
 /// What the choker knows of a peer.

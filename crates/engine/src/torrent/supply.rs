@@ -11,7 +11,7 @@ use crate::peer::Peer;
 use crate::time::{Duration, Instant, bytes_in};
 
 /// What those with a slot have asked for should keep the uplink busy for this long. With 50 ms from host to host the simulator's S1 and S2
-/// have 0.847 and 0.875 without it, 0.868 and 0.883 with 250 ms, 0.876 and 0.890 with 500 ms, 0.879 and 0.892 with a second.
+/// have 0.847 and 0.875 without it, 0.868 and 0.883 with 250 ms, 0.876 and 0.890 with 500 ms, 0.881 and 0.891 with a second.
 const SUPPLY: Duration = Duration::from_secs(1);
 
 /// When all pieces have been shown and what was asked for lasts less than this, pieces that were not given yet are shown to one more.
@@ -98,7 +98,7 @@ impl Torrent {
 
     /// Whether what others were shown and have not been given is to be shown again: there is nothing else to send.
     pub(super) fn shows_again(&self, now: Instant) -> bool {
-        if !self.reveal.all_shown() {
+        if !self.reveal.is_hiding() || !self.reveal.all_shown() {
             return false;
         }
         let supply = self.supply(now);
