@@ -33,6 +33,7 @@ mod picker;
 pub mod record;
 mod reveal;
 pub mod rng;
+pub mod shaper;
 pub mod time;
 mod torrent;
 

@@ -33,6 +33,7 @@ mod limits;
 mod metadata;
 mod peer;
 mod session;
+mod sys;
 mod torrent;
 mod tracker;
 mod workers;

@@ -5,6 +5,7 @@
 //! waiters are served in the order they came, without waking each other, and a limit of a few bytes
 //! a second still passes something to everybody in turn.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -19,48 +20,109 @@ const GRANT_MIN: u64 = 512;
 /// Largest grant, bytes: one buffer.
 const GRANT_MAX: u64 = 256 * 1024;
 
+/// The same for a limit that follows the uplink: what passes at once is a queue in it.
+const SMOOTH_BURST: Duration = Duration::from_millis(10);
+const SMOOTH_GRANTS_PER_SECOND: u64 = 150;
+/// Grants are whole segments of Ethernet with time stamps (RFC 7323), at least two: what is left over goes as a packet of its own.
+const SEGMENT: u64 = 1448;
+
 /// One limit, shared by everybody whom it binds.
 #[derive(Debug)]
 pub(crate) struct Bucket {
-    /// Bytes a second.
-    rate: u64,
+    /// Bytes a second; 0 as long as there is no limit.
+    rate: AtomicU64,
+    /// Follows the uplink.
+    smooth: bool,
     /// When everything granted so far will have passed.
     passed: Mutex<Instant>,
+    held_up: AtomicBool,
 }
 
 impl Bucket {
     /// A limit of `rate` bytes a second. Zero is taken as 1: a limit slows, it does not stop.
     pub(crate) fn new(rate: u64) -> Self {
         Self {
-            rate: rate.max(1),
+            rate: AtomicU64::new(rate.max(1)),
+            smooth: false,
             passed: Mutex::new(Instant::now()),
+            held_up: AtomicBool::new(false),
         }
     }
 
-    fn grant(&self) -> u64 {
-        (self.rate / GRANTS_PER_SECOND).clamp(GRANT_MIN, GRANT_MAX)
+    /// No limit yet; [`Bucket::set`] makes one.
+    pub(crate) fn open() -> Self {
+        Self {
+            rate: AtomicU64::new(0),
+            smooth: true,
+            ..Self::new(1)
+        }
     }
 
-    fn time_of(&self, bytes: u64) -> Duration {
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    /// From now on `rate` bytes a second may pass; 0: no limit.
+    pub(crate) fn set(&self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
+    }
+
+    /// Nothing passes for so long.
+    pub(crate) fn pause(&self, pause: Duration) {
+        if !pause.is_zero() {
+            let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+            *passed = (*passed).max(Instant::now()) + pause;
+        }
+    }
+
+    /// Whether anybody had to wait since this was last asked.
+    pub(crate) fn has_held_up(&self) -> bool {
+        self.held_up.swap(false, Ordering::Relaxed)
+    }
+
+    /// Bytes a second, if there is a limit.
+    fn rate(&self) -> Option<u64> {
+        let rate = self.rate.load(Ordering::Relaxed);
+        (rate > 0).then_some(rate)
+    }
+
+    fn grant(&self) -> Option<u64> {
+        let rate = self.rate()?;
+        Some(if self.smooth {
+            let grant = (rate / SMOOTH_GRANTS_PER_SECOND).next_multiple_of(SEGMENT);
+            grant.clamp(2 * SEGMENT, GRANT_MAX)
+        } else {
+            (rate / GRANTS_PER_SECOND).clamp(GRANT_MIN, GRANT_MAX)
+        })
     }
 
     /// Takes a place in the line for `bytes`; says when they may pass.
     fn reserve(&self, now: Instant, bytes: u64) -> Instant {
+        let Some(rate) = self.rate() else {
+            return now;
+        };
+        let burst = if self.smooth { SMOOTH_BURST } else { BURST };
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = now.checked_sub(BURST).map_or(*passed, |b| (*passed).max(b));
-        *passed = start + self.time_of(bytes);
+        let start = now.checked_sub(burst).map_or(*passed, |b| (*passed).max(b));
+        *passed = start + time_of(bytes, rate);
+        if start > now {
+            self.held_up.store(true, Ordering::Relaxed);
+        }
         start
     }
 
     /// Gives back what was granted and not used.
     fn restore(&self, bytes: u64) {
+        let Some(rate) = self.rate() else {
+            return;
+        };
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(earlier) = passed.checked_sub(self.time_of(bytes)) {
+        if let Some(earlier) = passed.checked_sub(time_of(bytes, rate)) {
             *passed = earlier;
         }
     }
+}
+
+/// What `bytes` take at `rate` bytes a second.
+fn time_of(bytes: u64, rate: u64) -> Duration {
+    let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// All limits that bind one direction of one connection: the session's and the torrent's.
@@ -76,18 +138,26 @@ impl Throttle {
         }
     }
 
+    /// This limit binds as well.
+    pub(crate) fn and(mut self, bucket: Option<Arc<Bucket>>) -> Self {
+        self.buckets.extend(bucket);
+        self
+    }
+
     /// Whether there is no limit at all.
     pub(crate) fn is_off(&self) -> bool {
-        self.buckets.is_empty()
+        self.buckets.iter().all(|bucket| bucket.rate().is_none())
     }
 
     /// Waits until some of `want` bytes may pass and says how many: at least 1 (if `want` is), at most
     /// `want`, and all of them at once if there is no limit.
     pub(crate) async fn take(&self, want: usize) -> usize {
-        if self.is_off() || want == 0 {
+        let Some(most) = self.buckets.iter().filter_map(|b| b.grant()).min() else {
             return want;
+        };
+        if want == 0 {
+            return 0;
         }
-        let most = self.buckets.iter().map(|b| b.grant()).min().unwrap_or(1);
         let grant = most.min(want as u64);
         let now = Instant::now();
         let start = self.buckets.iter().map(|b| b.reserve(now, grant)).max();
@@ -130,7 +200,7 @@ mod tests {
                 passed += limit.take(1 << 20).await as u64;
             }
             let want = rate * 10;
-            let burst = rate / 10 + limit.buckets[0].grant();
+            let burst = rate / 10 + limit.buckets[0].grant().expect("a limit");
             assert!(
                 passed >= want * 99 / 100 && passed <= want + 2 * burst,
                 "{passed} bytes in 10 s at {rate}"
@@ -168,5 +238,45 @@ mod tests {
             used += 100;
         }
         assert!(used >= 95_000, "{used}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_limit_can_be_set_and_opened_again() {
+        let bucket = Arc::new(Bucket::open());
+        let limit = Throttle::default().and(Some(Arc::clone(&bucket)));
+        assert!(limit.is_off());
+        assert_eq!(limit.take(10 << 20).await, 10 << 20);
+        bucket.set(2_000_000);
+        assert!(!limit.is_off());
+        let begin = Instant::now();
+        let mut passed = 0;
+        while begin.elapsed() < Duration::from_secs(10) {
+            let grant = limit.take(1 << 20).await as u64;
+            assert_eq!(grant % SEGMENT, 0, "whole segments");
+            passed += grant;
+        }
+        assert!((19_900_000..20_100_000).contains(&passed), "{passed}");
+        assert!(bucket.has_held_up());
+        assert!(!bucket.has_held_up(), "asked a moment ago");
+        bucket.set(0);
+        assert_eq!(limit.take(1 << 20).await, 1 << 20);
+        assert!(!bucket.has_held_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_passes_in_a_pause() {
+        let bucket = Arc::new(Bucket::open());
+        let limit = Throttle::default().and(Some(Arc::clone(&bucket)));
+        bucket.set(1_000_000);
+        bucket.pause(Duration::from_millis(300));
+        let begin = Instant::now();
+        limit.take(1000).await;
+        assert!(begin.elapsed() >= Duration::from_millis(300));
+        // It is over even if the limit is.
+        bucket.pause(Duration::from_secs(1));
+        bucket.set(0);
+        let begin = Instant::now();
+        limit.take(1000).await;
+        assert!(begin.elapsed() < Duration::from_millis(10));
     }
 }

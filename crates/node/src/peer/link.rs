@@ -4,7 +4,8 @@ use super::buffers::Buffers;
 use super::reader::{self, Batch};
 use super::writer::{self, Item, Outbox};
 use crate::limits::Throttle;
-use crate::session::Place;
+use crate::session::socket::Unsent;
+use crate::session::{Place, Uplink};
 use crate::torrent::Fact;
 use bytes::{Buf, Bytes, BytesMut};
 use samara_disk::store::Store;
@@ -28,6 +29,7 @@ pub(crate) struct LinkParts {
     pub(crate) store: Arc<Store>,
     pub(crate) down: Throttle,
     pub(crate) up: Throttle,
+    pub(crate) uplink: Arc<Uplink>,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) batches: mpsc::Sender<Batch>,
     pub(crate) facts: mpsc::UnboundedSender<Fact>,
@@ -53,6 +55,8 @@ impl Link {
     /// Starts the two tasks.
     pub(crate) fn open(parts: LinkParts) -> Self {
         let stream = Arc::new(parts.stream);
+        let uplink = parts.uplink.watch(&stream);
+        let unsent = Unsent::new(uplink.is_some());
         let (outbox, inbox) = writer::channel();
         let reader = tokio::spawn(reader::run(
             Arc::clone(&stream),
@@ -66,7 +70,8 @@ impl Link {
             Arc::clone(&stream),
             parts.peer,
             parts.store,
-            parts.up,
+            parts.up.and(uplink),
+            unsent,
             inbox,
             parts.facts,
         ));

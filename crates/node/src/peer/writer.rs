@@ -132,6 +132,7 @@ pub(crate) async fn run(
     peer: PeerKey,
     store: Arc<Store>,
     throttle: Throttle,
+    unsent: Unsent,
     inbox: Inbox,
     facts: mpsc::UnboundedSender<Fact>,
 ) {
@@ -143,7 +144,7 @@ pub(crate) async fn run(
         facts,
         out: Outgoing::default(),
         payload: 0,
-        unsent: Unsent::new(),
+        unsent,
     };
     if let Err(error) = writer.work(inbox).await {
         tracing::debug!(peer = peer.0, %error, "cannot send");

@@ -6,10 +6,12 @@ mod pacing;
 mod places;
 pub(crate) mod shake;
 pub(crate) mod socket;
+mod uplink;
 
 pub use places::PeerLimits;
 pub(crate) use places::{Member, Place, Places};
 pub(crate) use shake::Shaken;
+pub(crate) use uplink::Uplink;
 
 use crate::clock::Clock;
 use crate::error::NodeError;
@@ -79,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) http: Arc<Http>,
     pub(crate) udp: Arc<Udp>,
     pub(crate) up: Option<Arc<Bucket>>,
+    pub(crate) uplink: Arc<Uplink>,
+    looking: AbortHandle,
     pub(crate) down: Option<Arc<Bucket>>,
     pub(crate) places: Arc<Places>,
     /// By every info-hash under which peers may ask.
@@ -131,6 +135,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop_accepting();
+        self.looking.abort();
         for torrent in self.torrents().values() {
             torrent.abort();
         }
@@ -157,17 +162,21 @@ impl Session {
         let workers = Workers::start(config.hash_threads)
             .map_err(|error| NodeError::Internal(format!("cannot start threads: {error}")))?;
         let bucket = |rate: Option<u64>| rate.map(|rate| Arc::new(Bucket::new(rate)));
+        let (clock, uplink) = (Clock::start(), Arc::new(Uplink::new()));
+        let looking = tokio::spawn(Uplink::look_after(Arc::clone(&uplink), clock));
         let inner = Arc::new(Inner {
             listen,
             peer_id: new_peer_id(),
             key: crate::entropy() as u32,
-            clock: Clock::start(),
+            clock,
             buffers: Arc::default(),
             workers: Arc::new(workers),
             hash_threads: config.hash_threads,
             http: Arc::new(Http::new(listen.ip())),
             udp: Arc::new(Udp::new(listen.ip(), Default::default())),
             up: bucket(config.up_limit),
+            looking: looking.abort_handle(),
+            uplink,
             down: bucket(config.down_limit),
             places: Places::new(config.limits),
             torrents: Mutex::default(),

@@ -8,6 +8,7 @@
 //! of all CPU. So a socket has to have Reno before it is connected, and gets back what the host is set to if it turns out
 //! to leave the host.
 
+use super::socket::on_this_host;
 use socket2::SockRef;
 use std::net::{IpAddr, UdpSocket};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -74,16 +75,6 @@ fn name(socket: &SockRef<'_>) -> Option<Vec<u8>> {
 fn is_here(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
-}
-
-/// Whether both ends are this machine's.
-fn on_this_host(stream: &TcpStream) -> bool {
-    match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(ours), Ok(theirs)) => {
-            ours.ip() == theirs.ip() || theirs.ip().to_canonical().is_loopback()
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

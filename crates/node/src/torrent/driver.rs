@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::error::NodeError;
 use crate::limits::{Bucket, Throttle};
 use crate::peer::{Batch, Buffers, End, Link, LinkParts, Receiving};
-use crate::session::{Inner, Place, Shaken};
+use crate::session::{Inner, Place, Shaken, Uplink};
 use crate::tracker::{Announcer, is_supported};
 use crate::workers::Workers;
 use bytes::Bytes;
@@ -49,6 +49,7 @@ pub(crate) struct Setting {
     pub(crate) listen: SocketAddr,
     pub(crate) down: Throttle,
     pub(crate) up: Throttle,
+    pub(crate) uplink: Arc<Uplink>,
     pub(crate) clock: Clock,
     /// What connections read into.
     pub(crate) buffers: Arc<Buffers>,
@@ -79,6 +80,7 @@ impl Setting {
             listen: session.listen,
             down: Throttle::new([session.down.clone(), own(request.down_limit)]),
             up: Throttle::new([session.up.clone(), own(request.up_limit)]),
+            uplink: Arc::clone(&session.uplink),
             clock: session.clock,
             buffers: Arc::clone(&session.buffers),
             shared,
@@ -328,6 +330,7 @@ impl Driver {
             store: Arc::clone(&self.store),
             down: self.setting.down.clone(),
             up: self.setting.up.clone(),
+            uplink: Arc::clone(&self.setting.uplink),
             buffers: Arc::clone(&self.setting.buffers),
             batches: self.batch_sender.clone(),
             facts: self.setting.shared.facts.clone(),

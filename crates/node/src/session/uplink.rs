@@ -1,0 +1,117 @@
+//! The host's uplink: what its connections have seen of it, and the limit that keeps it without a queue. When and how much is
+//! the [`Shaper`]'s to say.
+
+use super::socket::on_this_host;
+use crate::clock::{Clock, std_duration};
+use crate::limits::Bucket;
+use crate::sys::tcp;
+use samara_engine::Duration;
+use samara_engine::shaper::{LOOK_EVERY, Pace, Path, Shaper};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    /// What all that leaves the host passes.
+    bucket: Arc<Bucket>,
+    watched: Mutex<Vec<Watched>>,
+    /// There is something to watch.
+    begun: Notify,
+}
+
+/// A connection that leaves the host.
+#[derive(Debug)]
+struct Watched {
+    stream: Weak<TcpStream>,
+    acked: u64,
+}
+
+impl Uplink {
+    pub(super) fn new() -> Self {
+        Self {
+            bucket: Arc::new(Bucket::open()),
+            watched: Mutex::default(),
+            begun: Notify::new(),
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this connection sends passes the bucket that is returned, unless it stays on the host or the system does not say what
+    /// becomes of it.
+    pub(crate) fn watch(&self, stream: &Arc<TcpStream>) -> Option<Arc<Bucket>> {
+        if on_this_host(stream) || tcp::info(stream).is_err() {
+            return None;
+        }
+        self.watched().push(Watched {
+            stream: Arc::downgrade(stream),
+            acked: 0,
+        });
+        self.begun.notify_one();
+        Some(Arc::clone(&self.bucket))
+    }
+
+    /// What the connections have seen since the last look. False: there are none.
+    fn paths(&self, into: &mut Vec<Path>) -> bool {
+        into.clear();
+        let mut watched = self.watched();
+        watched.retain_mut(|watched| {
+            let Some(stream) = watched.stream.upgrade() else {
+                return false;
+            };
+            into.extend(watched.look(&stream));
+            true
+        });
+        !watched.is_empty()
+    }
+
+    /// Looks at the connections until the session is gone.
+    pub(super) async fn look_after(uplink: Arc<Self>, clock: Clock) {
+        let mut ticks = interval(std_duration(LOOK_EVERY));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut shaper, mut paths) = (Shaper::new(), Vec::new());
+        let mut was_free = true;
+        loop {
+            ticks.tick().await;
+            let some = uplink.paths(&mut paths);
+            let pace = shaper.look(clock.now(), &mut paths, uplink.bucket.has_held_up());
+            uplink.follow(pace);
+            let free = pace == Pace::Free;
+            if free != was_free {
+                tracing::debug!(?pace, "the limit that follows the uplink");
+            }
+            was_free = free;
+            if !some {
+                uplink.begun.notified().await;
+            }
+        }
+    }
+
+    fn follow(&self, pace: Pace) {
+        match pace {
+            Pace::Free => self.bucket.set(0),
+            Pace::Held { rate, pause } => {
+                self.bucket.set(rate);
+                self.bucket.pause(std_duration(pause));
+            }
+        }
+    }
+}
+
+impl Watched {
+    fn look(&mut self, stream: &TcpStream) -> Option<Path> {
+        let info = tcp::info(stream).ok()?;
+        let queue = info.round_trip.saturating_sub(info.shortest?);
+        let before = std::mem::replace(&mut self.acked, info.acked);
+        Some(Path {
+            acked: info.acked.saturating_sub(before),
+            unsent: info.unsent,
+            queue: Duration::from_micros(u64::try_from(queue.as_micros()).unwrap_or(u64::MAX)),
+        })
+    }
+}
