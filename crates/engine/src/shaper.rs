@@ -21,7 +21,7 @@ const TARGET: Duration = Duration::from_millis(15);
 const TARGET_BYTES: f64 = 8192.0;
 
 /// A queue counts when it was there in so many looks, one after the other: one look may see those alone whose uplinks are full.
-const SEEN: usize = 3;
+const SEEN: usize = 5;
 
 /// A queue of so many targets is worth acting upon.
 const BEGINS_AT: f64 = 2.5;
@@ -57,6 +57,9 @@ const ERROR_MAX: f64 = 2.0;
 const CUT_AT: f64 = 2.0;
 const CUT_MOST: f64 = 0.9;
 const CUT_EVERY: u32 = 10;
+
+/// What is left at each cut of what the uplink is known to carry: a cut may be wrong, and is soon made up for then.
+const REMEMBERS: f64 = 0.97;
 
 /// A rate that has grown to so many times what the uplink was last seen to carry, without any queue, holds back for nothing: TCP finds
 /// out sooner what there is.
@@ -213,7 +216,11 @@ impl Shaper {
         held.uncut = held.uncut.saturating_sub(1);
         if queue > CUT_AT && held.uncut == 0 {
             held.rate = arrives.clamp(held.rate * CUT_MOST, held.rate);
-            (held.carried, held.fresh) = (held.rate, false);
+            held.carried = match held.fresh {
+                true => held.rate,
+                false => held.rate.max(held.carried * REMEMBERS),
+            };
+            held.fresh = false;
             held.uncut = CUT_EVERY;
         }
         if held.rate > held.carried * OUTGROWN {

@@ -115,3 +115,72 @@ impl Watched {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("bound");
+        let (dialled, accepted) = tokio::join!(TcpStream::connect(to), listener.accept());
+        (dialled.expect("connected"), accepted.expect("accepted").0)
+    }
+
+    #[tokio::test]
+    async fn what_stays_on_the_host_is_not_held_back() {
+        let (here, _there) = pair().await;
+        let uplink = Uplink::new();
+        assert!(uplink.watch(&Arc::new(here)).is_none());
+        assert!(!uplink.paths(&mut Vec::new()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_look_counts_what_has_arrived_since_the_one_before() {
+        let (mut here, mut there) = pair().await;
+        let mut looks = Vec::new();
+        let mut watched = Watched {
+            stream: Weak::new(),
+            acked: 0,
+        };
+        for bytes in [20_000, 30_000] {
+            here.write_all(&vec![7; bytes]).await.expect("sent");
+            there.read_exact(&mut vec![0; bytes]).await.expect("read");
+            there.write_all(b"!").await.expect("answered");
+            here.read_exact(&mut [0; 1]).await.expect("heard");
+            looks.push(watched.look(&here).expect("known"));
+        }
+        // The first one counts the SYN.
+        assert!(looks[0].acked.abs_diff(20_000) <= 1, "{looks:?}");
+        assert_eq!(looks[1].acked, 30_000);
+        assert!(looks.iter().all(|path| path.unsent == 0));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_is_not_looked_at() {
+        let (here, _there) = pair().await;
+        let here = Arc::new(here);
+        let uplink = Uplink::new();
+        uplink.watched().push(Watched {
+            stream: Arc::downgrade(&here),
+            acked: 0,
+        });
+        assert!(uplink.paths(&mut Vec::new()));
+        drop(here);
+        assert!(!uplink.paths(&mut Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn the_bucket_does_what_the_shaper_says() {
+        let uplink = Uplink::new();
+        let pause = Duration::from_millis(40);
+        uplink.follow(Pace::Held { rate: 1000, pause });
+        let limit = crate::limits::Throttle::default().and(Some(Arc::clone(&uplink.bucket)));
+        assert!(!limit.is_off());
+        uplink.follow(Pace::Free);
+        assert!(limit.is_off());
+    }
+}
