@@ -266,6 +266,7 @@ impl Session {
         for torrent in &torrents {
             torrent.0.abort();
         }
+        self.0.looking.abort();
         self.0.torrents().clear();
     }
 }
