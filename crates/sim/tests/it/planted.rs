@@ -1,8 +1,6 @@
 //! Engines with a bug planted in them: the checkers of a whole world notice each.
 
-use samara_engine::{
-    Deadline, Duration, Input, Instant, Output, Outputs, PeerKey, Snapshot, Spec, Torrent,
-};
+use samara_engine::{Deadline, Input, Instant, Output, Outputs, PeerKey, Snapshot, Spec, Torrent};
 use samara_proto::wire::Message;
 use samara_sim::World;
 use samara_sim::host::Brain;
@@ -264,9 +262,11 @@ fn serving_who_gives_nothing_first_is_caught() {
     }
     let rider = samara_sim::host::address(1);
     let maker = move |_, spec: Spec, config: Arc<_>, now| -> Box<dyn Brain> {
+        let seed = spec.have.is_full();
         let engine = Torrent::new(spec, config, now);
         Box::new(Favours {
             engine,
+            seed,
             rider: rider.ip(),
             key: None,
         })
@@ -278,10 +278,11 @@ fn serving_who_gives_nothing_first_is_caught() {
     assert!(report.violations.is_empty(), "{report}");
 }
 
-/// An engine that is made to unchoke nobody but one.
+/// An engine that as a leech unchokes nobody but one. As a seed it is honest: what it gives, the leeches pass on to that one only.
 #[derive(Debug)]
 struct Favours {
     engine: Torrent,
+    seed: bool,
     rider: core::net::IpAddr,
     key: Option<PeerKey>,
 }
@@ -294,16 +295,15 @@ impl Brain for Favours {
             self.key = Some(*peer);
         }
         self.engine.handle(now, input, out);
-        let here = self.key.is_some();
-        // Half a second after the start: many have something to give, and not all a slot at every other.
-        if now > Instant::ZERO + Duration::from_millis(500) {
-            out.retain(|output| match output {
-                Output::Send { peer, message } => {
-                    !here || Some(*peer) == self.key || *message != Message::Unchoke
-                }
-                _ => true,
-            });
+        if self.seed {
+            return;
         }
+        out.retain(|output| match output {
+            Output::Send { peer, message } => {
+                Some(*peer) == self.key || *message != Message::Unchoke
+            }
+            _ => true,
+        });
     }
 
     fn deadline(&self) -> Deadline {
