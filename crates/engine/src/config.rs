@@ -28,10 +28,6 @@ pub struct Config {
     pub part_slots: usize,
     /// Slots are added up to this many while the uplink is not full or has nothing to do.
     pub upload_slots_max: usize,
-    /// Peers besides the optimistic one that turns go to in rotation (`torrent/turns.rs`); 0: we do not say that we understand
-    /// turns. Only one of them is served at a time, so there may be more of them than slots. 0 until queues below us are short:
-    /// `docs/decisions/0011-turns.md`.
-    pub turn_slots: usize,
     /// Least length of the parts that a piece is passed on by before it is whole, bytes (`torrent/parts.rs`); 0: it is passed on
     /// when it is whole.
     pub part_min: u32,
@@ -96,7 +92,6 @@ impl Default for Config {
             upload_slots: 2,
             part_slots: 4,
             upload_slots_max: 16,
-            turn_slots: 0,
             part_min: 32 << 10,
             super_seed: true,
             optimistic_slots: 1,

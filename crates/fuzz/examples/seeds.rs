@@ -135,7 +135,6 @@ fn messages() {
         port: Some(6881),
         request_queue: Some(500),
         upload_only: true,
-        turns: true,
     };
     write("extension", "handshake", &hello.encode());
     let data = MetadataMessage::Data {

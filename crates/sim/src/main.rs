@@ -32,7 +32,7 @@ usage: samara-sim [--seed N] [--scenario NAME] [--hosts N] [--runs N] [options]
                    or one part of it: optimum, sizes, knee, policies, service, copies, bound, missing
   replay FILE      a recording (samara_engine::record), told to the engine again; --verbose: every line
 
-keys of --set: slots, slots_max, turn_slots, part_kib, part_slots, optimistic, peers, wanted, pipeline_min, pipeline_max,
+keys of --set: slots, slots_max, part_kib, part_slots, optimistic, peers, wanted, pipeline_min, pipeline_max,
   rechoke_min_ms, rechoke_max_ms, rechokes, window_min_kib, window_max_kib, have_wait_ms, endgame, random_first,
   piece_kib, total_kib, delay_ms, buffer_kib, header_permille, super_seed (0 or 1),
   seed_kbit, up_kbit, down_kbit (of all leeches), stay_ms (of all leeches, when complete)";
@@ -302,7 +302,6 @@ fn set(scenario: &mut Scenario, pair: &str) -> Result<(), String> {
         "slots" => config.upload_slots = size,
         "part_slots" => config.part_slots = size,
         "part_kib" => config.part_min = (value << 10) as u32,
-        "turn_slots" => config.turn_slots = size,
         "slots_max" => config.upload_slots_max = size,
         "optimistic" => config.optimistic_slots = size,
         "peers" => config.peers_max = size,

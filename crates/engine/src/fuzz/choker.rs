@@ -36,7 +36,6 @@ fn standing(u: &mut Unstructured<'_>, peer: u32, now: Instant) -> Result<Standin
         from_it: rate(u)?,
         to_it: rate(u)?,
         unchoked_at: if u.arbitrary()? { Some(ago(u)?) } else { None },
-        turns: u.arbitrary()?,
         waiting: u.arbitrary()?,
         came: ago(u)?,
         unspread: u32::from(u.arbitrary::<u8>()? % 4),
@@ -52,7 +51,6 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
         upload_slots_max: usize::from(u.arbitrary::<u8>()? % 20),
         optimistic_slots: usize::from(u.arbitrary::<u8>()? % 3),
         optimistic_rounds: u32::from(u.arbitrary::<u8>()? % 4),
-        turn_slots: usize::from(u.arbitrary::<u8>()? % 10),
         ..Config::default()
     };
     let most = config.upload_slots_max.max(config.upload_slots).max(1) + config.optimistic_slots;
@@ -119,9 +117,7 @@ fn check_first_copy(
         in_turn.iter().all(|peer| chosen.contains(peer)),
         "interrupted"
     );
-    let turns = wanting.iter().filter(|one| one.turns).count();
-    let plain = choker.slots().min(wanting.len() - turns);
-    let least = choker.turn_slots().min(plain + turns);
+    let least = choker.slots().min(wanting.len());
     assert!(chosen.len() >= least, "an empty slot that is wanted");
     assert!(
         chosen.len() <= most.max(least + in_turn.len()),
@@ -130,14 +126,8 @@ fn check_first_copy(
 }
 
 fn check(kind: u8, chosen: &BTreeSet<PeerKey>, standings: &[Standing], choker: &Choker) {
-    let (slots, all) = (choker.slots(), choker.turn_slots());
-    let takes = |peer: &&PeerKey| {
-        let mut its = standings.iter().filter(|standing| standing.peer == **peer);
-        its.any(|standing| standing.turns)
-    };
-    let in_turn = chosen.iter().filter(takes).count();
-    let without = chosen.len() - in_turn;
-    assert!(without <= slots && in_turn <= all, "more than the slots");
+    let slots = choker.slots();
+    assert!(chosen.len() <= slots, "more than the slots");
     let wants = |standing: &&Standing| standing.interested;
     let wanting: Vec<&Standing> = standings.iter().filter(wants).collect();
     for peer in chosen {
@@ -147,26 +137,24 @@ fn check(kind: u8, chosen: &BTreeSet<PeerKey>, standings: &[Standing], choker: &
         );
     }
     if kind != 0 {
-        let (turns, plain): (Vec<&Standing>, Vec<&Standing>) =
-            wanting.iter().copied().partition(|one| one.turns);
-        let expected = slots.min(plain.len()) + all.min(turns.len());
-        assert_eq!(chosen.len(), expected, "an empty slot that is wanted");
+        assert_eq!(
+            chosen.len(),
+            slots.min(wanting.len()),
+            "an empty slot that is wanted"
+        );
         return;
     }
     // Whoever gives more than one who is served by merit is served as well: only the optimistic may be
-    // served with less. Those who take no turns have fewer slots, so they are compared among themselves.
-    for turns in [true, false] {
-        let left_out = wanting
+    // served with less.
+    let left_out = wanting
+        .iter()
+        .filter(|standing| !standing.snubbing && !chosen.contains(&standing.peer))
+        .map(|standing| standing.from_it)
+        .max();
+    if let Some(most) = left_out {
+        let below = wanting
             .iter()
-            .filter(|one| one.turns == turns && !one.snubbing && !chosen.contains(&one.peer))
-            .map(|standing| standing.from_it)
-            .max();
-        let Some(most) = left_out else { continue };
-        let below = wanting.iter().filter(|one| {
-            (turns || !one.turns)
-                && chosen.contains(&one.peer)
-                && (one.from_it < most || one.snubbing)
-        });
+            .filter(|s| chosen.contains(&s.peer) && (s.from_it < most || s.snubbing));
         assert!(
             below.count() <= slots - choker.regular_slots(),
             "served by chance, not by merit"

@@ -20,24 +20,6 @@ pub(crate) struct Asked {
     pub(crate) at: Instant,
 }
 
-/// Turns, at both ends of a connection whose ends understand them (`torrent/turns.rs`).
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turn {
-    /// The peer understands turns.
-    pub(crate) takes: bool,
-    /// Bytes that it may still ask for in its turn, and when that began.
-    pub(crate) granted: u64,
-    pub(crate) granted_at: Option<Instant>,
-    /// Bytes that it asked for after its turn: the requests crossed our choke.
-    pub(crate) crossed: u64,
-    /// Our turn has begun at its end, and no block has come since.
-    pub(crate) fresh: bool,
-    /// Requests of ours in this turn.
-    pub(crate) asked: usize,
-    /// It has nothing that we could ask for: what we lack is asked of others already.
-    pub(crate) passed: bool,
-}
-
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -82,20 +64,11 @@ pub(crate) struct Peer {
 
     pub(crate) interested: bool,
     pub(crate) choked: bool,
-    /// It has a slot: it may ask, or may when its turn comes.
-    pub(crate) chosen: bool,
-    pub(crate) turn: Turn,
     pub(crate) unchoked_at: Option<Instant>,
     /// Its requests that are not with the transport yet.
     pub(crate) requests: VecDeque<Span>,
     /// Bytes that the transport has not taken yet.
     pub(crate) serving: u64,
-    /// Since when it has had something to take.
-    pub(crate) serving_since: Instant,
-    /// What it took in the present measurement; bytes a second that it takes, where that is known to be less than the
-    /// uplink carries.
-    pub(crate) taken: u64,
-    pub(crate) takes_at_most: Option<u64>,
     /// When the transport last took something, or was given something while it had nothing.
     pub(crate) served_at: Instant,
     /// It stands in the line of those that wait, has had this much in its turn, which began then.
@@ -154,14 +127,9 @@ impl Peer {
             unasked: 0,
             interested: false,
             choked: true,
-            chosen: false,
-            turn: Turn::default(),
             unchoked_at: None,
             requests: VecDeque::new(),
             serving: 0,
-            serving_since: now,
-            taken: 0,
-            takes_at_most: None,
             served_at: now,
             in_line: false,
             turn_bytes: 0,
@@ -174,11 +142,6 @@ impl Peer {
             said: now,
             paused: false,
         }
-    }
-
-    /// What we asked of it will not come: it chokes us. A choke that ends a turn takes nothing back.
-    pub(crate) fn is_deserted(&self) -> bool {
-        self.choking_us && !self.turn.takes
     }
 
     pub(crate) fn is_seed(&self) -> bool {
@@ -195,7 +158,7 @@ impl Peer {
     /// Nanoseconds until the last request out would be answered at the present rate; `None` if that
     /// is unknown or the peer does not answer.
     pub(crate) fn backlog(&self) -> Option<crate::time::Duration> {
-        if self.snubbing || self.is_deserted() || self.pipeline.rate() == 0 {
+        if self.snubbing || self.choking_us || self.pipeline.rate() == 0 {
             return None;
         }
         let bytes: u64 = self

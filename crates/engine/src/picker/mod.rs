@@ -39,7 +39,7 @@ use bands::Bands;
 use core::net::SocketAddr;
 use core::ops::Range;
 use partial::Partial;
-use samara_proto::{BLOCK, Bitfield, Geometry, Span};
+use samara_proto::{Bitfield, Geometry, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What bounds the picker.
@@ -205,38 +205,6 @@ impl Picker {
             let Some(piece) = piece else { return };
             self.take(who, piece, (goal - out.len(), backwards), out);
         }
-    }
-
-    /// Appends all that can be asked for of one piece that `who` has, and of more pieces while that is less than half of one.
-    pub(crate) fn pick_whole(
-        &mut self,
-        who: PeerKey,
-        bits: &Bitfield,
-        steady: bool,
-        out: &mut Vec<Span>,
-    ) {
-        let half = (self.geometry.piece_length() / BLOCK / 2).max(1) as usize;
-        let from = out.len();
-        while out.len() - from < half {
-            let before = out.len();
-            self.pick(who, bits, (steady, false), 1, out);
-            let Some(span) = out.get(before).copied() else {
-                return;
-            };
-            self.take(who, span.piece, (usize::MAX, false), out);
-        }
-    }
-
-    /// Whether blocks of `piece` can be asked for.
-    pub(crate) fn is_open(&self, piece: u32) -> bool {
-        self.bands.contains(piece) || self.with_free.contains(&piece)
-    }
-
-    /// Whether anything can be asked for of a peer with `bits`, which has `useful` pieces that we lack. O(begun pieces).
-    pub(crate) fn any_open(&self, bits: &Bitfield, useful: u32) -> bool {
-        let begun = self.partials.keys().chain(self.verifying.keys());
-        let taken = begun.filter(|piece| bits.get(**piece) && !self.with_free.contains(piece));
-        useful as usize > taken.count()
     }
 
     /// Like [`Picker::pick`] among `fast`, the pieces that may be asked for while choked (BEP 6).

@@ -305,7 +305,6 @@ fields!(Config {
     upload_slots,
     part_slots,
     upload_slots_max,
-    turn_slots,
     part_min,
     super_seed,
     optimistic_slots,

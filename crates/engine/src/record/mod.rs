@@ -25,7 +25,7 @@ use field::{Cut, Field};
 const MAGIC: &[u8; 15] = b"samara recorded";
 
 /// Version of the format. It changes with every change of [`Input`], [`Spec`] or [`Config`].
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// Inputs between two hashes.
 pub const CHECK_EVERY: u32 = 256;

@@ -31,22 +31,13 @@ const SILENT: Duration = Duration::from_secs(2);
 const FOREVER: Duration = Duration::from_secs(1 << 20);
 
 /// Blocks to ask `peer` for now: of pieces that it has, and of those that are coming to it.
-fn wants(peer: &Peer, in_turn: bool) -> (usize, usize) {
+fn wants(peer: &Peer) -> (usize, usize) {
     let size = if peer.snubbing {
         1
     } else {
         peer.pipeline.size()
     };
-    let fresh = in_turn && peer.turn.fresh;
-    // What is left of an earlier turn is on its way.
-    let waiting = if fresh {
-        peer.turn.asked
-    } else {
-        peer.asked.len()
-    };
-    if fresh && waiting > 0 {
-        return (0, 0);
-    }
+    let waiting = peer.asked.len();
     if peer.coming.is_empty() {
         return (size.saturating_sub(waiting), 0);
     }
@@ -68,8 +59,7 @@ impl Torrent {
         let Some(peer) = self.peers.get(&key) else {
             return;
         };
-        let in_turn = peer.turn.takes && !peer.snubbing && !peer.choking_us;
-        let (want, want_late) = wants(peer, in_turn);
+        let (want, want_late) = wants(peer);
         let split = self.split_pieces(peer);
         if want + want_late == 0 || peer.useful == 0 || peer.paused {
             return;
@@ -82,9 +72,7 @@ impl Torrent {
             self.picker
                 .pick_fast(key, &peer.allowed_fast, want, &mut spans);
         } else {
-            if in_turn {
-                self.picker.pick_whole(key, &peer.has, steady, &mut spans);
-            } else if let Some((whole, coming)) = &split {
+            if let Some((whole, coming)) = &split {
                 self.picker
                     .pick(key, coming, (steady, backwards), want_late, &mut spans);
                 self.picker
@@ -133,7 +121,7 @@ impl Torrent {
         let mut mine = peer.backlog().map(|backlog| backlog + block);
         let mut late: Vec<(Duration, Span)> = Vec::new();
         for holder in self.peers.values() {
-            if holder.snubbing || holder.is_deserted() {
+            if holder.snubbing || holder.choking_us {
                 late.extend(holder.asked.iter().map(|asked| (FOREVER, asked.span)));
                 continue;
             }
@@ -205,17 +193,10 @@ impl Torrent {
         if spans.is_empty() {
             return;
         }
-        if core::mem::take(&mut peer.turn.passed) {
-            self.update_interest(now, key, out);
-        }
-        let Some(peer) = self.peers.get_mut(&key) else {
-            return;
-        };
         if peer.asked.is_empty() {
             peer.waiting_since = now;
         }
         peer.said = now;
-        peer.turn.asked += spans.len();
         for &span in spans {
             peer.asked.push_back(Asked { span, at: now });
             out.push(Output::Send {
@@ -233,19 +214,7 @@ impl Torrent {
         self.short = false;
         let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
         for key in keys {
-            self.regain_interest(now, key, out);
             self.fill(now, key, out);
-        }
-    }
-
-    /// Blocks have become free that a peer could give us: it is told, if we had passed.
-    fn regain_interest(&mut self, now: Instant, key: PeerKey, out: &mut Outputs) {
-        if let Some(peer) = self.peers.get_mut(&key)
-            && peer.turn.passed
-            && self.picker.any_open(&peer.has, peer.useful)
-        {
-            peer.turn.passed = false;
-            self.update_interest(now, key, out);
         }
     }
 
@@ -279,7 +248,6 @@ impl Torrent {
                 peer.pipeline.block(now, asked.at, bytes);
                 peer.waiting_since = now;
                 peer.snubbing = false;
-                peer.turn.fresh &= peer.choking_us;
             }
             None if peer.crossing > 0 => peer.crossing -= 1,
             None => {

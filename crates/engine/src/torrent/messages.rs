@@ -133,11 +133,6 @@ impl Torrent {
         if !peer.has.set(piece) && !came {
             return;
         }
-        if lacks && self.picker.is_open(piece) {
-            peer.turn.passed = false;
-        } else if peer.turn.takes && !peer.am_interested {
-            peer.turn.passed = true;
-        }
         if !came {
             peer.useful += u32::from(lacks);
             self.picker.peer_has(piece);
@@ -170,7 +165,7 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        let wants = downloading && peer.useful > 0 && !peer.turn.passed;
+        let wants = downloading && peer.useful > 0;
         if wants != peer.am_interested {
             peer.am_interested = wants;
             let message = if wants {
@@ -188,9 +183,6 @@ impl Torrent {
         };
         peer.choking_us = true;
         peer.snubbing = false;
-        if peer.turn.takes {
-            return;
-        }
         peer.waiting_since = now;
         self.picker.open_suspects(key);
         if peer.reserved.fast() {
@@ -214,31 +206,7 @@ impl Torrent {
         peer.paused = false;
         peer.snubbing = false;
         peer.waiting_since = now;
-        peer.turn.fresh = true;
-        peer.turn.asked = 0;
         self.fill(now, key, out);
-        let mut peer = self.peers.get_mut(&key);
-        if let Some(peer) = peer.as_mut().filter(|peer| peer.turn.takes) {
-            peer.turn.passed |= peer.turn.asked == 0;
-            self.lose_interest(now, out);
-        }
-    }
-
-    /// Tells peers that take turns when all that they could give us is asked of others, so that nobody waits for us.
-    fn lose_interest(&mut self, now: Instant, out: &mut Outputs) {
-        let mut lost = Vec::new();
-        for (key, peer) in &mut self.peers {
-            let asks = peer.turn.takes && peer.am_interested;
-            if asks && peer.choking_us && !self.picker.any_open(&peer.has, peer.useful) {
-                peer.turn.passed = true;
-            }
-            if asks && peer.turn.passed {
-                lost.push(*key);
-            }
-        }
-        for key in lost {
-            self.update_interest(now, key, out);
-        }
     }
 
     fn on_reject(&mut self, now: Instant, key: PeerKey, span: Span, out: &mut Outputs) {
@@ -293,9 +261,6 @@ impl Torrent {
                 }
                 if let Some(port) = hello.port {
                     self.on_listens(now, key, port);
-                }
-                if hello.turns && self.config.turn_slots > 0 {
-                    self.on_takes_turns(now, key, out);
                 }
             }
             UT_METADATA_ID => self.on_metadata(now, key, payload, out),

@@ -9,7 +9,6 @@
 //! | `messages` | what a peer says |
 //! | `download` | requests, blocks, pieces, whole files |
 //! | `upload` | requests of others, choking |
-//! | `turns` | whose turn it is to ask |
 //! | `uplink` | in what order requests are served |
 //! | `parts` | pieces that are passed on before they are whole |
 //! | `news` | who is told of a new piece, and when |
@@ -26,7 +25,6 @@ mod peers;
 mod status;
 mod supply;
 mod swarm;
-mod turns;
 mod uplink;
 mod upload;
 
@@ -50,7 +48,6 @@ use parts::Parts;
 use samara_proto::{Geometry, PeerId, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use turns::Pace;
 use uplink::Uplink;
 
 /// How often peers are looked over: silence, snubbing, keep-alives, dials that are due.
@@ -144,8 +141,6 @@ pub struct Torrent {
     somebody_asked: bool,
     leave: Option<Leave>,
     uplink: Uplink,
-    pace: Pace,
-    turn_rng: Rng,
     news: News,
     parts: Parts,
     scratch: Vec<Span>,
@@ -207,8 +202,6 @@ impl Torrent {
             somebody_asked: false,
             leave: None,
             uplink: Uplink::new(),
-            pace: Pace::new(),
-            turn_rng: Rng::new(seed, "turns"),
             news: News::new(),
             parts: Parts::default(),
             scratch: Vec::new(),
@@ -292,9 +285,6 @@ impl Torrent {
         }
         if self.next_rechoke <= now {
             self.rechoke(now, out);
-        }
-        if self.pace.wake <= now {
-            self.begin_turns(now, out);
         }
         self.look_after_the_uplink(now, out);
         self.announce_if_due(now, out);

@@ -116,7 +116,7 @@ fn matters_now(peer: &Peer, lacks: bool, free: bool) -> bool {
 impl Torrent {
     /// A piece is here: notes who is to hear of it. The last one is told at once, for it makes a seed of us.
     pub(super) fn spread(&mut self, now: Instant, piece: u32) {
-        let free = self.has_slot(false) || self.uplink.is_idle();
+        let free = self.has_slot() || self.uplink.is_idle();
         for (key, peer) in &self.peers {
             let lacks = !peer.has.get(piece);
             let due = if matters_now(peer, lacks, free) {

@@ -162,9 +162,9 @@ impl Torrent {
         }
     }
 
-    /// Whether we have use for messages about parts at all. With turns, the other way to be early, they are not used.
+    /// Whether we have use for messages about parts at all.
     pub(super) fn understands_parts(&self) -> bool {
-        self.config.turn_slots == 0 && self.part_length(0).is_some()
+        self.part_length(0).is_some()
     }
 
     pub(super) fn on_parts(

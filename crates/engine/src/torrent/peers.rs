@@ -73,9 +73,9 @@ impl Torrent {
         self.peers.insert(key, peer);
         out.push(Output::Event(Event::PeerConnected { addr }));
         self.greet(now, key, out);
-        if self.reveal.is_partial(key) && self.has_slot(false) {
+        if self.reveal.is_partial(key) && self.has_slot() {
             // It sees nothing to be interested in: the first move is ours.
-            self.set_chosen(now, key, true, out);
+            self.set_choked(now, key, false, out);
         }
     }
 
@@ -186,7 +186,6 @@ impl Torrent {
                 request_queue: Some(self.config.request_queue as u32),
                 // Who has nothing to give and wants nothing is hung up on.
                 upload_only: self.phase == Phase::Seeding && !hiding,
-                turns: self.config.turn_slots > 0,
             };
             self.send(
                 now,
@@ -263,12 +262,7 @@ impl Torrent {
         for key in keys {
             if self.reveal.is_waiting_for(key)
                 && self.peers.get(&key).is_some_and(|peer| {
-                    let began = if peer.turn.takes {
-                        peer.turn.granted_at
-                    } else {
-                        peer.unchoked_at
-                    };
-                    let waited = began.map(|at| now.since(at));
+                    let waited = peer.unchoked_at.map(|at| now.since(at));
                     let idle = peer.given_in_turn == 0 && peer.requests.is_empty();
                     !peer.choked && idle && waited.is_some_and(|waited| waited > UNMOVED_AFTER)
                 })
@@ -331,7 +325,7 @@ impl Torrent {
             self.candidates.gone(now, listens, pause, peer.is_seed());
         }
         self.refill = true;
-        if peer.chosen {
+        if !peer.choked {
             self.rechoke_soon(now);
         }
         Some(peer.addr)

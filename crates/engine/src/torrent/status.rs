@@ -98,7 +98,7 @@ impl Torrent {
             down_rate: self.down.recent(now),
             peers: self.peers.len() as u32,
             peer_seeds: count(&|peer| peer.is_seed()),
-            unchoked: count(&|peer| peer.chosen),
+            unchoked: count(&|peer| !peer.choked),
             unchoking_us: count(&|peer| !peer.choking_us),
             swarm_seeds: self.swarm.seeds,
             swarm_leeches: self.swarm.leeches,

@@ -51,8 +51,8 @@ impl Torrent {
     pub(super) fn wanted_supply(&self, now: Instant) -> u64 {
         // Pieces that must be whole before they are passed on should be whole soon: then few share the uplink.
         let whole = self.least_slots() != self.config.part_slots;
-        let chosen = self.chosen() as u64;
-        let slow = self.up.sustained(now, chosen * SWALLOWED) < UPLINK_MIN;
+        let unchoked = self.unchoked() as u64;
+        let slow = self.up.sustained(now, unchoked * SWALLOWED) < UPLINK_MIN;
         if slow || whole && !self.outruns_the_swarm() {
             return 0;
         }
@@ -91,8 +91,8 @@ impl Torrent {
 
     /// What all that have a slot have asked for. O(peers).
     fn supply(&self, now: Instant) -> u64 {
-        let chosen = self.peers.iter().filter(|(_, peer)| peer.chosen);
-        let each = chosen.map(|(key, peer)| self.supply_of(now, *key, peer));
+        let unchoked = self.peers.iter().filter(|(_, peer)| !peer.choked);
+        let each = unchoked.map(|(key, peer)| self.supply_of(now, *key, peer));
         each.sum()
     }
 

@@ -84,11 +84,6 @@ impl Uplink {
         self.line.retain(|other| *other != peer);
     }
 
-    /// Transports have taken all that they were given.
-    pub(super) fn is_free(&self) -> bool {
-        self.under_way == 0
-    }
-
     pub(super) fn is_idle(&self) -> bool {
         self.under_way == 0 && self.line.is_empty()
     }
@@ -148,12 +143,7 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else {
             return Turn::Done;
         };
-        let window = match peer.takes_at_most {
-            // It is served alone, as fast as it can be.
-            None if peer.turn.takes => peer.serving + room,
-            Some(rate) if peer.turn.takes => (rate / 8).max(self.config.serve_window_min),
-            _ => peer.serve_window(&self.config, now),
-        };
+        let window = peer.serve_window(&self.config, now);
         let mut whole = u64::from(self.geometry.piece_length());
         if by_parts && peer.parts.is_some() {
             whole = whole.min(PART_TURN);
@@ -171,7 +161,6 @@ impl Torrent {
             }
             if peer.serving == 0 {
                 peer.served_at = now;
-                peer.serving_since = now;
             }
             peer.turn_bytes += bytes;
             peer.serving += bytes;
@@ -183,9 +172,6 @@ impl Torrent {
                 Output::ServeHeld { peer: key, span }
             });
             self.reveal.handed(span.piece, span.length);
-        }
-        if self.uplink.under_way == 0 {
-            self.pace.begins(now);
         }
         self.uplink.under_way += handed;
         let late = peer.turn_bytes > 0 && now.since(peer.turn_began) > TURN_MAX;
@@ -232,18 +218,18 @@ impl Torrent {
         }
         self.uplink.idle_at = Some(Instant::NEVER);
         if matches!(self.phase, Phase::Leaving | Phase::Stopped)
-            || self.chosen() >= self.config.upload_slots_max
+            || self.unchoked() >= self.config.upload_slots_max
         {
             return;
         }
         let next = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.chosen && peer.interested && !peer.snubbing)
+            .filter(|(_, peer)| peer.choked && peer.interested && !peer.snubbing)
             .min_by_key(|(_, peer)| peer.unchoked_at)
             .map(|(key, _)| *key);
         if let Some(next) = next {
-            self.set_chosen(now, next, true, out);
+            self.set_choked(now, next, false, out);
             self.uplink.idle_at = Some(now + IDLE);
         }
     }

@@ -26,11 +26,10 @@ impl Torrent {
             return self.on_fault(now, key, PeerFault::RequestForMissing, out);
         }
         let ours = have || parts && self.parts.is_coming(span.piece);
-        let may = ours && self.may_ask(now, key, u64::from(span.length), out);
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        if !may {
+        if !ours || peer.choked {
             if peer.reserved.fast() {
                 self.send(now, key, Message::Reject(span), out);
             }
@@ -78,9 +77,7 @@ impl Torrent {
                 self.next_rechoke = now;
             }
             self.look_after_supply(now, out);
-            self.keep_pace(now, key, bytes);
             self.pump(now, out);
-            self.begin_turns(now, out);
         }
         if self.reveal.is_hiding() && self.reveal.all_given() {
             self.look_after_what_is_shown(now, out);
@@ -113,36 +110,28 @@ impl Torrent {
         interested: bool,
         out: &mut Outputs,
     ) {
-        let free = self.has_slot(false);
+        let free = self.has_slot();
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
         peer.interested = interested;
         self.uplink.news();
-        if peer.turn.takes {
-            self.on_interest_in_turn(now, key, interested, out);
-        } else if interested && !peer.chosen && free {
+        if interested && peer.choked && free {
             // A free slot waits for nobody's clock: the first byte counts.
-            self.set_chosen(now, key, true, out);
-        } else if !interested && peer.chosen {
+            self.set_choked(now, key, false, out);
+        } else if !interested && !peer.choked {
             self.rechoke_soon(now);
         }
     }
 
     /// Peers that have a slot.
-    pub(super) fn chosen(&self) -> usize {
-        self.peers.values().filter(|peer| peer.chosen).count()
+    pub(super) fn unchoked(&self) -> usize {
+        self.peers.values().filter(|peer| !peer.choked).count()
     }
 
-    /// Whether there is a slot for one more, who takes turns or does not.
-    pub(super) fn has_slot(&self, turns: bool) -> bool {
-        let mut chosen = self.peers.values().filter(|peer| peer.chosen);
-        if turns {
-            return chosen.count() < self.choker.turn_slots();
-        }
-        let all = chosen.clone().count();
-        let slots = chosen.by_ref().filter(|peer| !peer.turn.takes).count();
-        slots < self.choker.slots() && all < self.choker.turn_slots()
+    /// Whether there is a slot for one more.
+    pub(super) fn has_slot(&self) -> bool {
+        self.unchoked() < self.choker.slots()
     }
 
     pub(super) fn rechoke_soon(&mut self, now: Instant) {
@@ -177,7 +166,7 @@ impl Torrent {
             .map(|(key, peer)| {
                 let waits = peer.serving > 0 || !peer.requests.is_empty();
                 let supplies = self.supply_of(now, *key, peer);
-                if peer.chosen {
+                if !peer.choked {
                     supply += supplies;
                     served += 1;
                     waiting += usize::from(waits);
@@ -187,8 +176,7 @@ impl Torrent {
                     // Who was shown nothing yet cannot know that it wants something.
                     interested: peer.interested || hiding && self.reveal.is_partial(*key),
                     snubbing: peer.snubbing,
-                    unchoked: peer.chosen,
-                    turns: peer.turn.takes,
+                    unchoked: !peer.choked,
                     from_it: peer.from_it.rolling(now),
                     to_it: peer.to_it.rolling(now),
                     unchoked_at: peer.unchoked_at,
@@ -229,7 +217,7 @@ impl Torrent {
         // Choke before unchoke: never more than the slots at once.
         for standing in &standings {
             if standing.unchoked && !chosen.contains(&standing.peer) {
-                self.set_chosen(now, standing.peer, false, out);
+                self.set_choked(now, standing.peer, true, out);
             }
         }
         for standing in &standings {
@@ -237,7 +225,7 @@ impl Torrent {
                 continue;
             }
             if !standing.unchoked {
-                self.set_chosen(now, standing.peer, true, out);
+                self.set_choked(now, standing.peer, false, out);
             } else if hiding && standing.given_in_turn >= turn {
                 self.begin_turn(now, standing.peer, out);
             }
@@ -267,14 +255,11 @@ impl Torrent {
             peer.unchoked_at = Some(now);
             peer.given_in_turn = 0;
             peer.shown_in_turn = 0;
-            if !peer.choked {
-                peer.turn.granted_at = Some(now);
-            }
         }
         self.show(now, key, out);
-        self.begin_turns(now, out);
     }
 
+    /// Gives a peer a slot, or takes it away.
     pub(super) fn set_choked(
         &mut self,
         now: Instant,

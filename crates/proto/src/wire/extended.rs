@@ -28,9 +28,6 @@ pub struct ExtendedHandshake {
     pub request_queue: Option<u32>,
     /// The sender will not download any more (BEP 21).
     pub upload_only: bool,
-    /// The sender understands turns: an unchoke begins one, in which a piece may be asked for at once; a choke ends it and takes
-    /// back nothing of what was asked for. Samara's own; others do not know the key.
-    pub turns: bool,
 }
 
 impl ExtendedHandshake {
@@ -58,9 +55,6 @@ impl ExtendedHandshake {
             }
             if let Some(queue) = self.request_queue {
                 d.key("reqq").int(i64::from(queue));
-            }
-            if self.turns {
-                d.key("turns").int(1);
             }
             if self.upload_only {
                 d.key("upload_only").int(1);
@@ -92,7 +86,6 @@ impl ExtendedHandshake {
                 .filter(|port| *port != 0),
             request_queue: number("reqq").map(|queue| queue.min(u64::from(u32::MAX)) as u32),
             upload_only: number("upload_only").is_some_and(|flag| flag != 0),
-            turns: number("turns").is_some_and(|flag| flag != 0),
         })
     }
 }
@@ -178,7 +171,6 @@ mod tests {
             port: Some(6881),
             request_queue: Some(500),
             upload_only: true,
-            turns: true,
         };
         assert_eq!(ExtendedHandshake::decode(&sent.encode()), Some(sent));
         assert_eq!(

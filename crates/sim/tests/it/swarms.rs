@@ -39,29 +39,6 @@ fn s1_says_how_efficient_it_is() {
     assert!(report.seed_copies() >= 1.0, "{report}");
 }
 
-/// With 128 KiB in each socket, slots leave a third of the uplinks to the order in which buffers are emptied.
-#[test]
-fn with_turns_mixed_uplinks_are_used_however_deep_the_buffers() {
-    for seed in [1, 2] {
-        let mut it = get("mixed", seed, 16);
-        it.config.turn_slots = 6;
-        let report = flawless(it);
-        let efficiency = report.efficiency().expect("all finished");
-        assert!(efficiency > 0.88, "0.92 at seeds 1-3: {report}");
-        assert!(report.seed_copies() < 1.12, "1.06 at seeds 1-3: {report}");
-    }
-}
-
-#[test]
-fn with_turns_bad_company_and_those_that_leave_stop_nobody() {
-    for name in ["citizens", "riders", "leavers", "onecopy", "nat", "waiting"] {
-        let mut it = get(name, 3, 8);
-        it.total = 16 << 20;
-        it.config.turn_slots = 6;
-        flawless(it);
-    }
-}
-
 #[test]
 fn a_seed_that_goes_after_one_copy_is_enough() {
     let report = flawless(get("onecopy", 2, 8));

@@ -1,4 +1,4 @@
-//! Engines under test: joined by perfect pipes (`pipes`), or alone and told facts by hand (`alone`, `line`, `rotation`, `supply`, `turns`).
+//! Engines under test: joined by perfect pipes (`pipes`), or alone and told facts by hand (`alone`, `line`, `supply`, `turns`).
 
 mod alone;
 mod attacks;
@@ -6,7 +6,6 @@ mod line;
 mod news;
 mod parts;
 mod pipes;
-mod rotation;
 mod supply;
 mod trouble;
 mod turns;
