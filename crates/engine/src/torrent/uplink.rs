@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 /// All transports together hold this part of what we send in a second (62 ms) ...
 const SHARE: u64 = 16;
 
-/// ... and at least this many bytes: six blocks.
-const SHARE_MIN: u64 = 96 << 10;
+/// ... and at least this many bytes: four blocks.
+const SHARE_MIN: u64 = 64 << 10;
 
 /// A peer that passes pieces on by parts has this much in its turn: the sooner it has a part the sooner others have it.
 const PART_TURN: u64 = 32 << 10;
