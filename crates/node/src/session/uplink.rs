@@ -6,11 +6,11 @@ use crate::clock::{Clock, std_duration};
 use crate::limits::Bucket;
 use crate::sys::tcp;
 use samara_engine::Duration;
-use samara_engine::shaper::{LOOK_EVERY, Pace, Path, Shaper};
+use samara_engine::shaper::{Pace, Path, Shaper};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -72,12 +72,10 @@ impl Uplink {
 
     /// Looks at the connections until the session is gone.
     pub(super) async fn look_after(uplink: Arc<Self>, clock: Clock) {
-        let mut ticks = interval(std_duration(LOOK_EVERY));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut shaper, mut paths) = (Shaper::new(), Vec::new());
         let mut was_free = true;
         loop {
-            ticks.tick().await;
+            sleep(std_duration(shaper.looks_after(clock.now()))).await;
             let some = uplink.paths(&mut paths);
             let pace = shaper.look(clock.now(), &mut paths, uplink.bucket.has_held_up());
             uplink.follow(pace);
