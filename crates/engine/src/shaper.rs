@@ -13,11 +13,14 @@
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 
-/// How often [`Shaper::look`] is to be called while something is held back.
+/// How often [`Shaper::look`] is to be called while something is held back, or nothing is sent.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// ... and until then: what is not known yet is to be known soon. With 25 ms S1 and S2 were no better on sockets.
+/// ... and otherwise: what is not known yet is to be known soon. With 25 ms S1 and S2 were no better on sockets.
 const LOOK_FIRST: Duration = Duration::from_millis(50);
+
+/// Nothing is sent if nothing was acknowledged for so long. (A thousand connections are a thousand system calls a look.)
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The queue that is aimed at: so much, and the time that [`TARGET_BYTES`] take, since that many are sent at once.
 const TARGET: Duration = Duration::from_millis(15);
@@ -194,6 +197,7 @@ impl Shaper {
     pub fn looks_after(&self, now: Instant) -> Duration {
         match &self.held {
             Some(held) if now >= held.drained_at => LOOK_EVERY,
+            None if now.since(self.sent_at) > IDLE => LOOK_EVERY,
             _ => LOOK_FIRST,
         }
     }
@@ -572,6 +576,22 @@ mod tests {
         line.wanted = 0.0;
         line.run(11.0);
         assert_eq!(line.pace, Pace::Free);
+    }
+
+    #[test]
+    fn an_idle_host_is_not_looked_at_more_often() {
+        let mut shaper = Shaper::new();
+        let mut path = Path {
+            acked: 1000,
+            unsent: 0,
+            queue: Duration::ZERO,
+        };
+        let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+        shaper.look(at(5000), &mut [path], false);
+        assert_eq!(shaper.looks_after(at(5000)), LOOK_FIRST);
+        path.acked = 0;
+        shaper.look(at(6100), &mut [path], false);
+        assert_eq!(shaper.looks_after(at(6100)), LOOK_EVERY);
     }
 
     #[test]
