@@ -276,9 +276,6 @@ impl Choker {
             }
             chosen.insert(standing.peer);
         }
-        // A draw that decides nothing. It was for peers that took turns (decision 0011); without it every seed would choose
-        // otherwise after its first round, and the simulator's figures in docs/ would not come out again.
-        self.rng.next_u64();
         self.round = self.round.wrapping_add(1);
         chosen
     }
